@@ -1,0 +1,177 @@
+"""The command `sasa-tutorial`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from sasa_tutorial import __version__
+from sasa_tutorial.errors import TutorialError
+
+# Everything heavy is imported inside the command that needs it: --help must not wait for torch.
+
+PROFILE = click.option(
+    "--profile",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="smoke, laptop, gpu or full; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="sasa-tutorial")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Attention in vision, step by step: run the notebooks, train the networks, read the results."""
+
+
+@cli.command()
+@PROFILE
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Handed to every notebook.")
+@click.option("--only", multiple=True, metavar="NAME", help="A number or name, as 03 or convolution; repeatable.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Where results go.  [default: build/notebooks]"
+)
+@click.option("--fresh", is_flag=True, help="Execute also what is done and unchanged.")
+def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh: bool) -> None:
+    """Execute the notebooks, and write a page that shows what came out.
+
+    Each executed notebook and an index.html go to build/notebooks. What is already done and unchanged is skipped; a
+    notebook that fails does not stop the others.
+    """
+    from sasa_tutorial.series import run_series
+    from sasa_tutorial.training.profiles import resolve_profile
+
+    results = run_series(profile=resolve_profile(profile).name, seed=seed, only=only, out=out, fresh=fresh)
+    sys.exit(1 if any(result.failure for result in results) else 0)
+
+
+@cli.command()
+@click.argument("model", required=False)
+@PROFILE
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of weights, order and crops.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the profile's; the record is then a trial.")
+@click.option("--steps", type=click.IntRange(min=1), help="End after so many steps; a trial too.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
+@click.option("--fresh", is_flag=True, help="Throw an unfinished run away and begin again.")
+@click.option("--missing", is_flag=True, help="Instead of MODEL: every planned run that has no record yet.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Save and stop after so many.")
+def train(
+    model: str | None,
+    profile: str,
+    seed: int,
+    epochs: int | None,
+    steps: int | None,
+    device: str,
+    resume: bool,
+    fresh: bool,
+    missing: bool,
+    minutes: float | None,
+) -> None:
+    """Train MODEL and record what came of it.
+
+    MODEL is a network of the CIFAR-100 comparison, as `convolution`. Ctrl-C saves the run; the same command with
+    --resume goes on. Under torchrun the same command trains with many GPUs:
+
+    \b
+        torchrun --nproc-per-node 2 -m sasa_tutorial train convolution --profile full
+    """
+    if missing == (model is not None):
+        raise click.UsageError("Give the name of a network, or --missing.")
+    if missing:
+        if epochs or steps or fresh:
+            raise click.UsageError("--missing trains the planned runs as planned: no --epochs, --steps or --fresh.")
+        from sasa_tutorial.training.grid import train_missing
+
+        sys.exit(train_missing(profile, device=device, minutes=minutes))
+    from sasa_tutorial.training import train as train_model
+
+    train_model(
+        model,
+        profile=profile,
+        seed=seed,
+        epochs=epochs,
+        steps=steps,
+        device=device,
+        resume=resume,
+        fresh=fresh,
+        minutes=minutes,
+    )
+
+
+@cli.command()
+@click.option("--missing", is_flag=True, help="What the planned runs still lack.")
+@click.option("--markdown", is_flag=True, help="As a Markdown table.")
+@click.option(
+    "--update",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Write the table into this file, between its marks.",
+)
+@PROFILE
+def results(missing: bool, markdown: bool, update: Path | None, profile: str) -> None:
+    """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds."""
+    from sasa_tutorial.training.records import committed_records, read_records
+    from sasa_tutorial.training.results import markdown_table, missing_runs, plain_table, with_current_table
+
+    records = read_records(committed_records())
+    if update is not None:
+        update.write_text(with_current_table(update.read_text(encoding="utf-8"), records), encoding="utf-8")
+        click.echo(f"the table in {update} is current")
+    elif missing:
+        lacking = missing_runs(records, "full" if profile == "auto" else profile)
+        for plan in lacking:
+            click.echo(f"{plan.model}  profile {plan.profile.name}  seed {plan.seed}")
+        click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
+    else:
+        click.echo(markdown_table(records) if markdown else plain_table(records))
+
+
+@cli.group()
+def data() -> None:
+    """Get CIFAR-100, and check it."""
+
+
+ROOT = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder that holds cifar-100-python.  [default: $SASA_DATA, else data/]",
+)
+
+
+@data.command()
+@ROOT
+@click.option("--mirror", multiple=True, metavar="URL", help="Try this address first; repeatable.")
+def download(root: Path | None, mirror: tuple[str, ...]) -> None:
+    """Download CIFAR-100 (169 MB), check it, put it in place."""
+    from sasa_tutorial.datasets import download_cifar100
+
+    folder = download_cifar100(root, mirrors=mirror or None)
+    click.echo(f"CIFAR-100 is complete in {folder}")
+
+
+@data.command()
+@ROOT
+def check(root: Path | None) -> None:
+    """Check the files of CIFAR-100 against their SHA-256."""
+    from sasa_tutorial.datasets import check_cifar100
+
+    findings = check_cifar100(root)
+    for finding in findings:
+        click.echo(f"{finding.path}: {'ok' if finding.ok else finding.problem}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def main() -> None:
+    """Entry point: the command, with errors as one message and the exit code that belongs to them."""
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        cli()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (TutorialError, ValueError) as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(getattr(error, "exit_code", 1))

@@ -1,0 +1,115 @@
+"""The bottleneck ResNet, built from a callable that makes the spatial layer.
+
+Every network of the comparison is this one. A bottleneck block narrows the channels with a 1x1 convolution, mixes
+pixels, widens again and adds its input; only the middle layer knows about space, so replacing it is the whole of
+"replacing convolution by attention" (SASA, Sec. 3.1). The stride sits in that middle layer, which is where the papers'
+8.2 GFLOPs for ResNet-50 come from.
+
+Sources: He et al. 2015, arXiv:1512.03385; Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.1 and 4.1 (depths 26, 38).
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+SpatialLayer = Callable[[int, int, int], nn.Module]
+"""(in_channels, out_channels, stride) -> a layer from (b, in, h, w) to (b, out, h / stride, w / stride)."""
+
+BLOCKS = {14: (1, 1, 1, 1), 26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
+"""Blocks in each of the four groups, by depth. 26 and 38 are ResNet-50 less two or one in every group; 14 is the smallest
+of the kind, for machines without a GPU."""
+
+EXPANSION = 4
+
+
+def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution as ResNets use it: "same" padding, no bias (a norm follows), weights N(0, 2 / (k² c_out))."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def convolution_3x3(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
+    """The spatial layer of the original ResNet."""
+    return convolution(in_channels, out_channels, 3, stride)
+
+
+class Bottleneck(nn.Module):
+    """1x1 down, spatial layer, 1x1 up, plus the input.
+
+    Shapes: (b, in_channels, h, w) -> (b, 4 channels, h / stride, w / stride).
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer) -> None:
+        super().__init__()
+        out_channels = EXPANSION * channels
+        self.reduce = convolution(in_channels, channels, 1)
+        self.reduce_norm = nn.BatchNorm2d(channels)
+        self.spatial = spatial(channels, channels, stride)
+        self.spatial_norm = nn.BatchNorm2d(channels)
+        self.expand = convolution(channels, out_channels, 1)
+        self.expand_norm = nn.BatchNorm2d(out_channels)
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and in_channels == out_channels
+            else nn.Sequential(convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+        )
+
+    def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
+        y = F.relu(self.reduce_norm(self.reduce(x)))
+        y = F.relu(self.spatial_norm(self.spatial(y)))
+        y = self.expand_norm(self.expand(y))
+        return F.relu(y + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """Stem, four groups of bottleneck blocks, the mean over the pixels, a linear classifier.
+
+    Args:
+        stem: from images (b, 3, h, w) to (b, stem_channels, h', w').
+        stem_channels: channels the stem hands to the first group.
+        spatial: one callable for all four groups, or one for each.
+        depth: 14, 26, 38 or 50.
+        channels: inner channels of the first group; each later group has twice as many and half the side.
+        num_classes: length of the output.
+
+    Shapes: (b, 3, h, w) -> logits (b, num_classes).
+
+    Raises:
+        ValueError: an unknown depth, or not four spatial callables.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stem_channels: int,
+        spatial: SpatialLayer | Sequence[SpatialLayer],
+        *,
+        depth: int = 26,
+        channels: int = 64,
+        num_classes: int = 1000,
+    ) -> None:
+        super().__init__()
+        if depth not in BLOCKS:
+            raise ValueError(f"depth must be one of {sorted(BLOCKS)}, got {depth}")
+        layers = [spatial] * 4 if callable(spatial) else list(spatial)
+        if len(layers) != 4:
+            raise ValueError(f"expected one spatial layer for each of the 4 groups, got {len(layers)}")
+        self.stem = stem
+        groups = []
+        in_channels = stem_channels
+        for group, (count, layer) in enumerate(zip(BLOCKS[depth], layers, strict=True)):
+            width = channels * 2**group
+            blocks = []
+            for block in range(count):
+                stride = 2 if group > 0 and block == 0 else 1
+                blocks.append(Bottleneck(in_channels, width, stride, layer))
+                in_channels = EXPANSION * width
+            groups.append(nn.Sequential(*blocks))
+        self.groups = nn.Sequential(*groups)
+        self.classifier = nn.Linear(in_channels, num_classes)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
+        return self.classifier(self.groups(self.stem(images)).mean(dim=(2, 3)))

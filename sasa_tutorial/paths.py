@@ -1,0 +1,37 @@
+"""Where the project keeps things: in the checkout when there is one, in the current folder when installed from a wheel.
+
+Notebooks run from their own folder under nbval and from the caller's under papermill, so nothing here depends on the
+current folder while a checkout is found.
+"""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """The root of the checkout this package is imported from, or None when it was installed from a wheel."""
+    root = PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "notebooks").is_dir() else None
+
+
+def home() -> Path:
+    """The folder that `data/` and `build/` are in: the checkout, else the current folder."""
+    return checkout() or Path.cwd()
+
+
+def data_root() -> Path:
+    """Where CIFAR-100 lies unless a command says otherwise: `$SASA_DATA`, else `data/`."""
+    return Path(os.environ["SASA_DATA"]) if os.environ.get("SASA_DATA") else home() / "data"
+
+
+def build_root() -> Path:
+    """Everything that can be made again: runs with their checkpoints, executed notebooks."""
+    return home() / "build"
+
+
+def results_root() -> Path:
+    """The committed records: `data/results` of the checkout, else the copy inside the installed package."""
+    root = checkout()
+    return root / "data" / "results" if root else PACKAGE / "recorded"

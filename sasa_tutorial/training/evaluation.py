@@ -1,0 +1,41 @@
+"""How good a network is on a set of images."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.training.distributed import Processes
+from sasa_tutorial.training.images import evaluation_batches
+from sasa_tutorial.training.precision import computing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Mean cross-entropy (nats) and the percentage of images whose label is first, or among the first five."""
+
+    loss: float
+    top1: float
+    top5: float
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, images: LabelledImages, processes: Processes, *, batch_size: int = 500) -> Score:
+    """The model's score on all `images`; with several processes each takes every n-th image.
+
+    The model is put into evaluation mode and left there.
+    """
+    model.eval()
+    mine = images.subset(torch.arange(processes.rank, len(images), processes.count))
+    totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
+    for pixels, labels in evaluation_batches(mine, processes.device, batch_size):
+        with computing(processes.device):
+            logits = model(pixels.contiguous(memory_format=torch.channels_last))
+        logits = logits.float()
+        hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        totals += torch.stack((loss.double(), hits[:, 0].sum().double(), hits.sum().double()))
+    loss, top1, top5 = (processes.sum(totals) / len(images)).tolist()
+    return Score(loss=loss, top1=100 * top1, top5=100 * top5)

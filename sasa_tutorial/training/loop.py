@@ -1,0 +1,281 @@
+"""The training loop: the whole of it, in the order in which it happens."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
+from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
+from sasa_tutorial.training.evaluation import evaluate
+from sasa_tutorial.training.images import TrainingImages
+from sasa_tutorial.training.precision import computing
+from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
+from sasa_tutorial.training.stopping import Stopped, StopRequest
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class Diverged(TutorialError):
+    """The loss stopped being a number: at which step of which epoch, and what it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochLine:
+    """What one epoch came to. Losses in nats, accuracies in percent, time in seconds."""
+
+    epoch: int  # from 1
+    epochs: int
+    train_loss: float  # on cropped and mirrored images, smoothed labels, before each step
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    gradient_norm: float  # mean over the steps of the Euclidean norm of all gradients
+    peak_rate: float  # the largest learning rate in the epoch
+    seconds: float  # training only
+
+    def __str__(self) -> str:
+        return (
+            f"epoch {self.epoch:>3}/{self.epochs}   train loss {self.train_loss:.3f}  top-1 {self.train_top1:5.1f} %   "
+            f"val loss {self.val_loss:.3f}  top-1 {self.val_top1:5.1f} %   "
+            f"|grad| {self.gradient_norm:.2f}  rate {self.peak_rate:.3f}   {self.seconds:.1f} s"
+        )
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is; everything besides weights that a checkpoint keeps."""
+
+    started: str
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training, over all sittings
+    epoch_seconds: float = 0.0  # of that, in the current epoch
+    lines: list[EpochLine] = field(default_factory=list)
+
+
+class Training:
+    """One run of a recipe.
+
+    Args:
+        model: on `processes.device`, in channels_last; trained in place.
+        images: the training set.
+        validation: scored after every epoch.
+        recipe: the settings.
+        processes: which of how many processes this is.
+        identity: what the run is; a checkpoint of another identity is refused.
+        checkpoint: the file that keeps the run, None for none.
+        steps: end after so many steps, the schedule shortened with them; None for all epochs.
+        started: when, for the record; a resumed run keeps its first.
+
+    Raises:
+        ValueError: fewer images than one batch, or a batch that the processes cannot share evenly.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: TrainingImages,
+        validation: LabelledImages,
+        recipe: Recipe,
+        processes: Processes,
+        *,
+        identity: str = "",
+        checkpoint: Path | None = None,
+        steps: int | None = None,
+        started: str = "",
+    ) -> None:
+        if recipe.batch_size % processes.count:
+            raise ValueError(f"batch_size {recipe.batch_size} does not divide over {processes.count} processes")
+        self.steps_per_epoch = len(images) // recipe.batch_size
+        if self.steps_per_epoch == 0:
+            raise ValueError(f"{len(images)} training images do not fill a batch of {recipe.batch_size}")
+        self.steps = recipe.epochs * self.steps_per_epoch if steps is None else steps
+        self.images, self.validation, self.recipe, self.processes = images, validation, recipe, processes
+        self.identity, self.checkpoint = identity, checkpoint
+        self.report: Callable[[EpochLine], None] = print
+        self.model = with_global_batch_norm(model, processes.device) if processes.count > 1 else model
+        self.averaged = (
+            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
+            if recipe.ema_decay
+            else None
+        )
+        if recipe.compile:
+            self.model.compile()
+        self.replica = processes.wrap(self.model)
+        self.optimizer = optimizer_for(self.model, recipe)
+        self.progress = Progress(started=started)
+        # Per step of the current epoch, kept on the device so that no step waits for the one before: loss, correct
+        # images, gradient norm.
+        self.log = torch.zeros(self.steps_per_epoch, 3, device=processes.device)
+        self.checked = 0
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network to evaluate and keep: the averaged one where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def run(self, stop: StopRequest, steps_done: Callable[[int], None] = lambda count: None) -> None:
+        """Train to the end.
+
+        Args:
+            stop: asked after every step (every tenth with several processes).
+            steps_done: called with the number of steps done since the last call.
+
+        Raises:
+            Diverged: a loss was not finite.
+            Stopped: `stop` was made; the run is saved.
+        """
+        saved = time.monotonic()
+        steps_done(self.progress.step)
+        while self.progress.step < self.steps:
+            epoch, first = divmod(self.progress.step, self.steps_per_epoch)
+            last = min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
+            for index, elapsed in self._train(epoch, first, last):
+                self.progress.step += 1
+                self.progress.seconds += elapsed
+                self.progress.epoch_seconds += elapsed
+                steps_done(1)
+                if index + 1 < last and self._asked(stop, index):
+                    self._check_losses(index + 1)
+                    self._save()
+                    raise Stopped(self._stopped_message(stop), stop.exit_code)
+                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    self._check_losses(index + 1)
+                    self._save()
+                    saved = time.monotonic()
+            self._finish_epoch(epoch, last)
+            self._save()
+            saved = time.monotonic()
+            if self._asked(stop, 0) and self.progress.step < self.steps:
+                raise Stopped(self._stopped_message(stop), stop.exit_code)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint file.
+
+        Raises:
+            CheckpointError: the file is damaged or belongs to a run with other settings.
+        """
+        state: dict[str, Any] = self.processes.share_object(
+            lambda: load_checkpoint(self.checkpoint) if self.checkpoint else {}
+        )
+        if state["identity"] != self.identity:
+            raise CheckpointError(
+                f"{self.checkpoint} belongs to a run with other settings:\n  there  {state['identity']}\n"
+                f"  here   {self.identity}\nRun with those settings, or begin again with --fresh."
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        progress = dict(state["progress"])
+        progress["lines"] = [EpochLine(**line) for line in progress["lines"]]
+        self.progress = Progress(**progress)
+        self.log.copy_(state["log"])
+        self.checked = self.progress.step % self.steps_per_epoch
+        torch.set_rng_state(state["random"])
+
+    def _train(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, float]]:
+        """Steps first … last-1 of an epoch; yields each with its seconds."""
+        plan = self.images.plan(epoch)
+        batch_size, device = self.recipe.batch_size, self.processes.device
+        mine = self.processes.share(batch_size)
+        self.replica.train()
+        for index in range(first, last):
+            started = time.monotonic()
+            step = epoch * self.steps_per_epoch + index
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.recipe, step, self.steps)
+            start = index * batch_size
+            pixels, labels = self.images.batch(plan, start + mine.start, start + mine.stop)
+            with computing(device):
+                logits = self.replica(pixels.contiguous(memory_format=torch.channels_last))
+                loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.log[index] = self._observe(loss, logits, labels)
+            self.optimizer.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.model)
+            # Reading a loss makes the CPU wait for the GPU: every step on a CPU, every 50th on a GPU.
+            if device.type == "cpu" or (index + 1) % 50 == 0 or index + 1 == last:
+                self._check_losses(index + 1)
+            yield index, time.monotonic() - started
+
+    @torch.no_grad()
+    def _observe(self, loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        correct = (logits.argmax(dim=1) == labels).sum()
+        return torch.stack((loss.detach().float(), correct.float(), norm.float()))
+
+    def _check_losses(self, steps: int) -> None:
+        """Refuse to go on once any of the epoch's first `steps` losses is not finite, naming the first."""
+        losses = self.processes.sum(self.log[self.checked : steps, 0]) / self.processes.count
+        wrong = (~losses.isfinite()).nonzero()
+        if len(wrong):
+            index = self.checked + int(wrong[0])
+            epoch = self.progress.step // self.steps_per_epoch
+            step = epoch * self.steps_per_epoch + index
+            rate = learning_rate(self.recipe, step, self.steps)
+            raise Diverged(
+                f"the loss became {losses[int(wrong[0])].item()} at step {step + 1} of {self.steps} (epoch {epoch + 1}, "
+                f"learning rate {rate:.4g}). Lower the peak rate or lengthen the warm-up."
+            )
+        self.checked = steps
+
+    def _finish_epoch(self, epoch: int, steps: int) -> None:
+        score = evaluate(self.trained, self.validation, self.processes)
+        log = self.log[:steps].double()
+        loss, correct = (self.processes.sum(log[:, :2].sum(dim=0)) / steps).tolist()
+        line = EpochLine(
+            epoch=epoch + 1,
+            epochs=-(-self.steps // self.steps_per_epoch),
+            train_loss=loss / self.processes.count,
+            train_top1=100 * correct / self.recipe.batch_size,
+            val_loss=score.loss,
+            val_top1=score.top1,
+            gradient_norm=log[:, 2].mean().item(),
+            peak_rate=max(
+                learning_rate(self.recipe, epoch * self.steps_per_epoch + index, self.steps) for index in range(steps)
+            ),
+            seconds=self.progress.epoch_seconds,
+        )
+        self.progress.lines.append(line)
+        self.progress.epoch_seconds = 0.0
+        self.checked = 0
+        if self.processes.first:
+            self.report(line)
+
+    def _asked(self, stop: StopRequest, index: int) -> bool:
+        if self.processes.count == 1:
+            return stop.made
+        # A stop that only one process heard of must stop all of them at the same step.
+        return index % 10 == 0 and self.processes.any(stop.made)
+
+    def _stopped_message(self, stop: StopRequest) -> str:
+        where = f"step {self.progress.step} of {self.steps}"
+        kept = f"saved in {self.checkpoint}; go on with --resume" if self.checkpoint else "not saved"
+        return f"stopped by {stop.reason} at {where}; {kept}"
+
+    def _save(self) -> None:
+        if self.checkpoint is None or not self.processes.first:
+            return
+        save_checkpoint(
+            self.checkpoint,
+            {
+                "identity": self.identity,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "averaged": None if self.averaged is None else self.averaged.state_dict(),
+                "progress": asdict(self.progress),
+                "log": self.log,
+                "random": torch.get_rng_state(),
+            },
+        )

@@ -1,0 +1,91 @@
+"""Which run it is: everything that decides a run's numbers, and where it is kept."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sasa_tutorial import paths
+from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training.profiles import Profile, resolve_profile
+from sasa_tutorial.training.records import Record, committed_records, local_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run before it is run.
+
+    Raises:
+        ValueError: a network or number that does not exist.
+    """
+
+    model: str  # key of cifar_models()
+    profile: Profile
+    seed: int
+    steps: int | None = None  # end after so many, the schedule shortened with them; None: all epochs
+    as_planned: bool = True  # with the profile's own settings
+
+    def __post_init__(self) -> None:
+        if self.model not in cifar_models():
+            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(cifar_models())}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if self.steps is not None and self.steps <= 0:
+            raise ValueError(f"steps must be positive, got {self.steps}")
+
+    @property
+    def mechanism(self) -> str:
+        """The lesson the network belongs to."""
+        return self.model
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings of network, data and recipe, flat, as a record keeps them."""
+        profile = self.profile
+        network = {"depth": profile.depth, "width": profile.width}
+        images = {
+            "train_images": profile.train_images,
+            "validation_images": profile.validation_images,
+            "test_images": profile.test_images,
+        }
+        return network | images | asdict(profile.recipe) | ({"steps": self.steps} if self.steps else {})
+
+    @property
+    def identity(self) -> str:
+        """The same for two runs that must give the same numbers on the same machine."""
+        return json.dumps({"model": self.model, "profile": self.profile.name, "seed": self.seed, **self.config})
+
+    @property
+    def folder(self) -> Path:
+        """Checkpoint, weights and lock of the run."""
+        return paths.build_root() / "runs" / f"{self.model}-{self.profile.name}-seed{self.seed}"
+
+    @property
+    def records(self) -> Path:
+        """The file its record goes to: planned runs on real images, in a checkout, are evidence; others are trials."""
+        evidence = self.as_planned and self.profile.dataset == "cifar100" and paths.checkout() is not None
+        return committed_records() if evidence else local_records()
+
+    def matches(self, record: Record) -> bool:
+        """Whether `record` is of this run, with these settings."""
+        return (record.model, record.profile, record.seed, record.config) == (
+            self.model,
+            self.profile.name,
+            self.seed,
+            self.config,
+        )
+
+
+def plan_run(
+    model: str, profile: str = "auto", seed: int = 0, *, epochs: int | None = None, steps: int | None = None
+) -> Plan:
+    """The run that a command or a notebook asks for; `epochs` or `steps` make it a trial.
+
+    Raises:
+        ValueError: a network, profile or number that does not exist.
+    """
+    resolved = resolve_profile(profile)
+    as_planned = epochs is None and steps is None
+    if epochs is not None:
+        resolved = replace(resolved, recipe=replace(resolved.recipe, epochs=epochs))
+    return Plan(model=model, profile=resolved, seed=seed, steps=steps, as_planned=as_planned)

@@ -1,0 +1,120 @@
+"""The four profiles: how much of which data, how large a network, how long."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from sasa_tutorial.datasets import LabelledImages, load_cifar100, synthetic_cifar100
+from sasa_tutorial.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A budget for reading and training. Image counts of None mean all there are."""
+
+    name: str
+    dataset: str  # "synthetic" or "cifar100"
+    train_images: int | None
+    validation_images: int | None
+    test_images: int | None
+    depth: int  # of the ResNet
+    width: float  # factor on its channels
+    recipe: Recipe
+
+    def load(self, *, download: bool = False) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+        """The training, validation and test images: a fixed subset, the same for every seed and every mechanism.
+
+        Raises:
+            DatasetError: CIFAR-100 is not there or damaged; the message says how to get it.
+        """
+        sizes = {"train": self.train_images, "validation": self.validation_images, "test": self.test_images}
+        if self.dataset == "synthetic":
+            return tuple(synthetic_cifar100(size or 10_000, split=split) for split, size in sizes.items())
+        return tuple(
+            stratified_subset(load_cifar100(split=split, download=download), size) for split, size in sizes.items()
+        )
+
+
+def stratified_subset(images: LabelledImages, size: int | None) -> LabelledImages:
+    """The first `size` images that hold every class equally often; all of them for None.
+
+    Raises:
+        ValueError: size is not a multiple of the number of classes, or larger than the set allows.
+    """
+    if size is None or size == len(images):
+        return images
+    classes = len(images.class_names)
+    each, rest = divmod(size, classes)
+    counts = torch.bincount(images.labels, minlength=classes)
+    if size <= 0 or rest or each > int(counts.min()):
+        raise ValueError(
+            f"a subset holds each of the {classes} classes equally often, at most {int(counts.min())} times; "
+            f"got size {size}"
+        )
+    kept = torch.cat([(images.labels == label).nonzero()[:each, 0] for label in range(classes)])
+    return images.subset(kept.sort().values)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            dataset="synthetic",
+            train_images=4000,
+            validation_images=1000,
+            test_images=1000,
+            depth=14,
+            width=0.125,
+            recipe=Recipe(epochs=3, batch_size=32, peak_lr=0.1, warmup=0.15),
+        ),
+        Profile(
+            name="laptop",
+            dataset="cifar100",
+            train_images=20_000,
+            validation_images=5000,
+            test_images=5000,
+            depth=26,
+            width=0.25,
+            recipe=Recipe(epochs=2, batch_size=64, peak_lr=0.1, warmup=0.2),
+        ),
+        Profile(
+            name="gpu",
+            dataset="cifar100",
+            train_images=None,
+            validation_images=None,
+            test_images=None,
+            depth=26,
+            width=0.5,
+            recipe=Recipe(epochs=12, batch_size=256, peak_lr=0.2),
+        ),
+        Profile(
+            name="full",
+            dataset="cifar100",
+            train_images=None,
+            validation_images=None,
+            test_images=None,
+            depth=26,
+            width=1.0,
+            recipe=Recipe(epochs=40, batch_size=512, peak_lr=0.4, ema_decay=0.99),
+        ),
+    )
+}
+
+
+def resolve_profile(name: str = "auto") -> Profile:
+    """The profile of that name; "auto" is `$SASA_PROFILE`, else gpu where there is a CUDA device, else smoke.
+
+    Raises:
+        ValueError: no profile has the name.
+    """
+    source = ""
+    if name == "auto":
+        if os.environ.get("SASA_PROFILE", "auto") != "auto":
+            name, source = os.environ["SASA_PROFILE"], " (from the variable SASA_PROFILE)"
+        else:
+            name = "gpu" if torch.cuda.is_available() else "smoke"
+    if name not in PROFILES:
+        raise ValueError(f"profile must be auto, {', '.join(PROFILES)}, got {name!r}{source}")
+    return PROFILES[name]

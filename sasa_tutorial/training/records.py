@@ -1,0 +1,112 @@
+"""Records: one JSON object a line for every run, appended so that none is lost, doubled or half-written."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sasa_tutorial import paths
+from sasa_tutorial.errors import TutorialError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run was and what came of it. Accuracies in percent, times in seconds, sizes in bytes."""
+
+    model: str  # name in cifar_models()
+    mechanism: str  # the lesson it belongs to
+    dataset: str  # cifar100 or synthetic
+    profile: str
+    config: dict[str, Any]  # network, image counts and recipe, as numbers and words
+    seed: int
+    params: int
+    flops_per_image: int  # one forward pass at 32x32; one multiply-add is 2
+    epochs: int
+    val_top1: float | None  # null where the run diverged
+    test_top1: float | None
+    test_top5: float | None
+    train_seconds: float  # training alone, without evaluation
+    images_per_second: float  # trained
+    peak_memory_bytes: int | None  # on the device; null where unknown
+    device: str
+    torch: str
+    version: str  # of this library
+    commit: str | None
+    date: str  # start of the run, UTC
+    status: str  # finished or diverged
+
+    @property
+    def identity(self) -> tuple[str, str, int, str]:
+        """What tells two records apart: a run appears once, however often its end was interrupted."""
+        return self.model, self.profile, self.seed, self.date
+
+
+class RecordError(TutorialError):
+    """A file of records that cannot be read: which line, and why."""
+
+
+def committed_records() -> Path:
+    """The records that tables in the README and the notebooks are made from."""
+    return paths.results_root() / "cifar100.jsonl"
+
+
+def local_records() -> Path:
+    """The records of trials: synthetic data, changed settings, an installed package without a checkout."""
+    return paths.build_root() / "runs" / "records.jsonl"
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a file, in order; none where there is no file.
+
+    Raises:
+        RecordError: a line is not a record.
+    """
+    if not path.exists():
+        return []
+    names = {field.name for field in fields(Record)}
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise RecordError(f"{path}, line {number} is not JSON ({error}). Remove or mend the line.") from error
+        if not isinstance(record, dict) or set(record) != names:
+            wrong = sorted(set(record) ^ names) if isinstance(record, dict) else type(record).__name__
+            raise RecordError(f"{path}, line {number} is not a record: fields missing or unknown: {wrong}.")
+        records.append(Record(**record))
+    return records
+
+
+def append_record(path: Path, record: Record) -> bool:
+    """Add a record to the end of a file, whole and once, also while other processes do the same.
+
+    Returns:
+        Whether it was added; False where the run is in the file already.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        if any(other.identity == record.identity for other in _readable(text.decode("utf-8").splitlines())):
+            return False
+        line = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n"
+        # A line that somebody's full disk cut short stays what it is; this one still begins at the start of a line.
+        file.write((b"" if text.endswith(b"\n") or not text else b"\n") + line.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _readable(lines: Iterable[str]) -> Iterable[Record]:
+    for line in lines:
+        try:
+            yield Record(**json.loads(line))
+        except (json.JSONDecodeError, TypeError):
+            continue

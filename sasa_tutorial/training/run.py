@@ -1,0 +1,223 @@
+"""One run from its name to its record: images, network, training, the test set once, one line in the records."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sasa_tutorial import __version__
+from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training.checkpoints import CheckpointError
+from sasa_tutorial.training.cost import flops_per_image, parameter_count
+from sasa_tutorial.training.distributed import Processes, processes
+from sasa_tutorial.training.environment import commit, device_name, resolve_device
+from sasa_tutorial.training.evaluation import evaluate
+from sasa_tutorial.training.images import TrainingImages
+from sasa_tutorial.training.loop import Diverged, EpochLine, Training
+from sasa_tutorial.training.plan import Plan, plan_run
+from sasa_tutorial.training.progress import live_bar
+from sasa_tutorial.training.records import Record, append_record
+from sasa_tutorial.training.stopping import stop_requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run."""
+
+    record: Record
+    lines: list[EpochLine]  # one an epoch
+    model: nn.Module  # trained, in evaluation mode, on its device
+    validation: LabelledImages  # what `val_top1` was measured on, on the same device
+
+
+class RunInUse(TutorialError):
+    """Another process is training the same run."""
+
+
+def train(
+    model: str,
+    *,
+    profile: str = "auto",
+    seed: int = 0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    fresh: bool = False,
+    minutes: float | None = None,
+    say: Callable[[str], None] = print,
+) -> Run:
+    """Train a network of the comparison and record what came of it.
+
+    Args:
+        model: a key of `cifar_models()`.
+        profile: smoke, laptop, gpu, full, or auto.
+        seed: of the weights, and of the order, crops and mirrorings of the images; subsets do not depend on it.
+        epochs: instead of the profile's; the record is then a trial and stays out of the committed ones.
+        steps: end after so many steps, the schedule shortened with them; a trial too.
+        device: auto (CUDA where there is one), cpu, cuda, cuda:N.
+        resume: go on with an unfinished run of the same settings where there is one.
+        fresh: throw an unfinished run away.
+        minutes: save and stop after so many.
+        say: where the lines go.
+
+    Raises:
+        ValueError: a name or number that does not exist.
+        DatasetError: CIFAR-100 is not there.
+        CheckpointError: an unfinished run is in the way, or cannot be resumed.
+        RunInUse: another process is at it.
+        Diverged: the loss stopped being finite; recorded with the status "diverged".
+        Stopped: somebody asked for it; the run is saved.
+    """
+    plan = plan_run(model, profile, seed, epochs=epochs, steps=steps)
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    with processes(resolve_device(device)) as group:
+        lines = say if group.first else _silent
+        with _claim(plan.folder) if group.first else nullcontext():
+            return _Trainer(plan, group, lines).train(resume=resume, fresh=fresh, deadline=deadline)
+
+
+class _Trainer:
+    def __init__(self, plan: Plan, group: Processes, say: Callable[[str], None]) -> None:
+        self.plan, self.group, self.say = plan, group, say
+        self.checkpoint = plan.folder / "checkpoint.pt"
+
+    def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
+        plan, group = self.plan, self.group
+        unfinished = group.share_object(lambda: self._unfinished(resume, fresh))
+        train_images, validation, test = plan.profile.load()
+        training = self._prepare(train_images, validation.to(group.device))
+        self.say(
+            f"{plan.model}, profile {plan.profile.name}, seed {plan.seed}: {self.params:,} parameters, "
+            f"{self.flops / 1e6:.1f} MFLOPs an image; {len(train_images):,} training images "
+            f"({'CIFAR-100' if plan.profile.dataset == 'cifar100' else 'synthetic'}), {training.steps:,} steps; "
+            f"{device_name(group.device)}"
+        )
+        if unfinished:
+            training.resume()
+            self.say(f"going on after step {training.progress.step:,}")
+        with stop_requests(deadline) as stop, live_bar(training.steps, plan.model, enabled=group.first) as bar:
+            training.report = lambda line: _above(bar, self.say, str(line))
+            try:
+                training.run(stop, bar.update)
+            except Diverged:
+                self._keep(self._record(training, "diverged"))
+                raise
+        score = evaluate(training.trained, test, group)
+        record = self._record(
+            training,
+            "finished",
+            val_top1=round(training.progress.lines[-1].val_top1, 2),
+            test_top1=round(score.top1, 2),
+            test_top5=round(score.top5, 2),
+        )
+        self._keep(record, training.trained)
+        self.say(
+            f"finished: validation top-1 {record.val_top1:.2f} %, test top-1 {record.test_top1:.2f} %, "
+            f"top-5 {record.test_top5:.2f} %; {record.train_seconds:.1f} s of training, "
+            f"{record.images_per_second:,.0f} images/s; recorded in {plan.records}"
+        )
+        return Run(record=record, lines=training.progress.lines, model=training.trained, validation=training.validation)
+
+    def _unfinished(self, resume: bool, fresh: bool) -> bool:
+        if fresh:
+            self.checkpoint.unlink(missing_ok=True)
+        if self.checkpoint.exists() and not resume:
+            raise CheckpointError(
+                f"{self.checkpoint} holds an unfinished run. Go on with --resume, or begin again with --fresh."
+            )
+        return self.checkpoint.exists()
+
+    def _prepare(self, train_images: LabelledImages, validation: LabelledImages) -> Training:
+        plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
+        torch.manual_seed(plan.seed)
+        model = cifar_models()[plan.model](
+            depth=plan.profile.depth, width=plan.profile.width, num_classes=len(train_images.class_names)
+        )
+        self.params, self.flops = parameter_count(model), flops_per_image(model)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        images = TrainingImages(
+            train_images,
+            device,
+            padding=recipe.padding,
+            padding_mode=recipe.padding_mode,
+            flip=recipe.flip,
+            seed=plan.seed,
+        )
+        return Training(
+            model.to(device, memory_format=torch.channels_last),
+            images,
+            validation,
+            recipe,
+            self.group,
+            identity=plan.identity,
+            checkpoint=self.checkpoint,
+            steps=plan.steps,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _record(self, training: Training, status: str, **scores: float) -> Record:
+        plan, device, progress = self.plan, self.group.device, training.progress
+        trained = progress.step * plan.profile.recipe.batch_size
+        return Record(
+            model=plan.model,
+            mechanism=plan.mechanism,
+            dataset=plan.profile.dataset,
+            profile=plan.profile.name,
+            config=plan.config,
+            seed=plan.seed,
+            params=self.params,
+            flops_per_image=self.flops,
+            epochs=plan.profile.recipe.epochs,
+            **{"val_top1": None, "test_top1": None, "test_top5": None, **scores},
+            train_seconds=round(progress.seconds, 2),
+            images_per_second=round(trained / max(progress.seconds, 1e-9), 1),
+            peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            device=device_name(device) + (f" x {self.group.count}" if self.group.count > 1 else ""),
+            torch=torch.__version__,
+            version=__version__,
+            commit=commit(),
+            date=progress.started,
+            status=status,
+        )
+
+    def _keep(self, record: Record, model: nn.Module | None = None) -> None:
+        """Weights, then record, then the checkpoint may go: whatever moment a kill picks, nothing is lost or doubled."""
+        if not self.group.first:
+            return
+        if model is not None:
+            weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+            save_file(weights, self.plan.folder / "weights.safetensors")
+        append_record(self.plan.records, record)
+        self.checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
+        except BlockingIOError as error:
+            raise RunInUse(f"another process is training in {folder}. Wait for it, or choose another seed.") from error
+        yield
+
+
+def _above(bar: object, say: Callable[[str], None], line: str) -> None:
+    bar.clear()
+    say(line)
+    bar.refresh()
+
+
+def _silent(_line: str) -> None:
+    pass
