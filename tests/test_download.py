@@ -47,7 +47,9 @@ class Server:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.http.server_port}{path}"
 
-    def serve(self, path: str, content: bytes = PACKED, *, upto=None, length=True, before=None, halfway=None) -> str:
+    def serve(
+        self, path: str, content: bytes = PACKED, *, upto=None, length=True, headers=(), before=None, halfway=None
+    ) -> str:
         """Answer with the content, or with its first bytes only; call something before and halfway. The URL."""
 
         def answer(handler):
@@ -56,6 +58,8 @@ class Server:
             handler.send_response(200)
             if length:
                 handler.send_header("Content-Length", str(len(content)))
+            for header in headers:
+                handler.send_header(*header)
             handler.end_headers()
             sent = content[:upto]
             handler.wfile.write(sent[: len(sent) // 2])
@@ -181,6 +185,12 @@ def test_a_mirror_with_wrong_bytes_is_passed_over(server, archive, tmp_path):
     good = server.serve("/good")
     download_cifar100(tmp_path, mirrors=[wrong, cut, cut_in_silence, good], archive=archive)
     assert server.requests == ["/wrong", "/cut", "/silence", "/good"]
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+def test_an_archive_that_a_server_labels_as_compressed_stays_one(server, archive, tmp_path):
+    mirror = server.serve("/mirror", headers=[("Content-Encoding", "gzip")])
+    download_cifar100(tmp_path, mirrors=mirror, archive=archive)
     assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
 

@@ -5,9 +5,13 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sasa_tutorial.datasets.archive import CIFAR100_ARCHIVE, Archive, DatasetError, mending_command, resolve_root
 from sasa_tutorial.datasets.unpack import temporary_folder, unpack
+
+if TYPE_CHECKING:
+    import requests
 
 _TIMEOUT = 30  # seconds without a byte before an address is given up
 
@@ -91,9 +95,12 @@ def _fetch(archive: Archive, packed: Path, addresses: list[str], *, progress: bo
             bar = tqdm(
                 total=archive.size, unit="B", unit_scale=True, desc=archive.filename, leave=False, disable=not progress
             )
-            # "identity": a .tar.gz that a server compresses once more would be unpacked on the way, hash and all.
             fetch = pooch.HTTPDownloader(
-                progressbar=bar, chunk_size=1 << 16, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}
+                progressbar=bar,
+                chunk_size=1 << 16,
+                timeout=_TIMEOUT,
+                headers={"Accept-Encoding": "identity"},
+                hooks={"response": _keep_packed},
             )
             try:
                 with bar:
@@ -111,6 +118,11 @@ def _fetch(archive: Archive, packed: Path, addresses: list[str], *, progress: bo
         + f"\nName an address that can be reached in SASA_CIFAR100_URL, or place {archive.filename} "
         f"(MD5 {archive.md5}) at {packed}, then run `{command}`."
     )
+
+
+def _keep_packed(response: "requests.Response", **settings: object) -> None:
+    """Keep requests from unpacking on arrival what a server labels as compressed: here that is the archive itself."""
+    response.raw.headers.pop("Content-Encoding", None)
 
 
 def _why(error: Exception) -> str:

@@ -14,7 +14,6 @@ class. The images are no photographs: results on them are called synthetic every
 """
 
 import math
-import re
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +21,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from sasa_tutorial.datasets.class_names import CIFAR100_CLASS_NAMES
 from sasa_tutorial.datasets.images import LabelledImages
 
 PATTERNS = ("horizontal stripes", "vertical stripes", "checkerboard", "dots", "diagonal stripes")
@@ -43,20 +43,6 @@ PALETTES = (
 MARK_COLOURS = ((0.95, 0.10, 0.10), (0.10, 0.85, 0.15), (0.15, 0.25, 1.00), (1.00, 0.95, 0.15))
 MARK = 5  # pixels, side of a mark
 NEAR, FAR = (4, 7), (21, 24)  # range of a mark's first row or column, end excluded: inside any crop, 15 pixels apart
-CIFAR100_NAMES: tuple[str, ...] = tuple(
-    re.findall(
-        r"\w+",
-        """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
-    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
-    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
-    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
-    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """,
-    )
-)
 TEXTURES = len(PATTERNS) * len(TEXTURE_PERIODS) * 7
 NOISE = 0.06  # standard deviation, colours from 0 to 1
 SPLITS = ("train", "validation", "test")
@@ -107,7 +93,7 @@ def synthetic_cifar100(size: int, *, split: str = "train", seed: int = 0) -> Lab
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     generator = torch.Generator().manual_seed(1_000 * seed + SPLITS.index(split))
     labels = (torch.arange(size) % 100)[torch.randperm(size, generator=generator)]
-    return LabelledImages(images=_draw(labels, generator), labels=labels, class_names=CIFAR100_NAMES)
+    return LabelledImages(images=_draw(labels, generator), labels=labels, class_names=CIFAR100_CLASS_NAMES)
 
 
 def _draw(labels: Int64[Tensor, " n"], generator: torch.Generator) -> UInt8[Tensor, "n 3 32 32"]:

@@ -18,8 +18,8 @@ SpatialLayer = Callable[[int, int, int], nn.Module]
 """(in_channels, out_channels, stride) -> a layer from (b, in, h, w) to (b, out, h / stride, w / stride)."""
 
 BLOCKS = {14: (1, 1, 1, 1), 26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
-"""Blocks in each of the four groups, by depth. 26 and 38 are ResNet-50 less two or one in every group; 14 is the smallest
-of the kind, for machines without a GPU."""
+"""Blocks in each of the four groups, by depth. 26 and 38 are ResNet-50 less two or one in every group; 14 is the
+smallest of the kind, for machines without a GPU."""
 
 EXPANSION = 4
 

@@ -113,7 +113,7 @@ def _executed(
     seconds = time.monotonic() - began
 
     for stale in (failed, failed.with_suffix(".html")):
-        pass
+        stale.unlink(missing_ok=True)
     output = failed if failure else done
     if partial.is_file():  # a kernel that cannot be found leaves nothing to read
         partial.replace(output)

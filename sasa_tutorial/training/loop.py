@@ -225,8 +225,8 @@ class Training:
             step = epoch * self.steps_per_epoch + index
             rate = learning_rate(self.recipe, step, self.steps)
             raise Diverged(
-                f"the loss became {losses[int(wrong[0])].item()} at step {step + 1} of {self.steps} (epoch {epoch + 1}, "
-                f"learning rate {rate:.4g}). Lower the peak rate or lengthen the warm-up."
+                f"the loss became {losses[int(wrong[0])].item()} at step {step + 1} of {self.steps} "
+                f"(epoch {epoch + 1}, learning rate {rate:.4g}). Lower the peak rate or lengthen the warm-up."
             )
         self.checked = steps
 

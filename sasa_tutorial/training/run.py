@@ -192,7 +192,7 @@ class _Trainer:
         )
 
     def _keep(self, record: Record, model: nn.Module | None = None) -> None:
-        """Weights, then record, then the checkpoint may go: whatever moment a kill picks, nothing is lost or doubled."""
+        """Weights, then record, then the checkpoint may go: whenever a kill comes, nothing is lost or doubled."""
         if not self.group.first:
             return
         if model is not None:

@@ -1,0 +1,22 @@
+"""What the notebooks share: one style, figures, checks of answers, recorded results."""
+
+from sasa_tutorial.teaching.checks import check_answer, expect_error
+from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
+from sasa_tutorial.teaching.recorded import recorded_results
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
+
+__all__ = [
+    "ACCENT",
+    "MECHANISM_COLOURS",
+    "POSITIVE_MAP",
+    "QUIET",
+    "SIGNED_MAP",
+    "as_image",
+    "check_answer",
+    "expect_error",
+    "images_in_rows",
+    "matrix",
+    "recorded_results",
+    "training_curves",
+    "use_style",
+]
