@@ -44,7 +44,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
     from sasa_tutorial.training.profiles import resolve_profile
 
     results = run_series(profile=resolve_profile(profile).name, seed=seed, only=only, out=out, fresh=fresh)
-    sys.exit(1 if any(result.failure for result in results) else 0)
+    sys.exit(1 if any(result.status == "failed" for result in results) else 0)
 
 
 @cli.command()

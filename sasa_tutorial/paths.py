@@ -27,8 +27,8 @@ def data_root() -> Path:
 
 
 def build_root() -> Path:
-    """Everything that can be made again: runs with their checkpoints, executed notebooks."""
-    return home() / "build"
+    """What can be made again, runs with checkpoints and executed notebooks: `$SASA_BUILD`, else `build/`."""
+    return Path(os.environ["SASA_BUILD"]) if os.environ.get("SASA_BUILD") else home() / "build"
 
 
 def results_root() -> Path:

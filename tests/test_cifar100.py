@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_cifar100 import CLASSES, FOLDER, TRAIN_IMAGES, describe, labels, official_files, pixels, write
 
 import sasa_tutorial
 from sasa_tutorial.datasets import (
@@ -24,6 +23,7 @@ from sasa_tutorial.datasets import (
 )
 from sasa_tutorial.datasets.pickles import loads_arrays
 from sasa_tutorial.paths import data_root
+from tests.fake_cifar100 import CLASSES, FOLDER, TRAIN_IMAGES, describe, labels, official_files, pixels, write
 
 FILES = official_files()
 ARCHIVE = describe(FILES)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from fake_cifar100 import FOLDER, describe, official_files, pack, write
 
 from sasa_tutorial.datasets import DatasetError, check_cifar100, download_cifar100, load_cifar100
+from tests.fake_cifar100 import FOLDER, describe, official_files, pack, write
 
 FILES = official_files()
 PACKED = pack(FILES)
@@ -247,6 +249,18 @@ def test_progress_is_shown_unless_unwanted(server, archive, tmp_path, capsys):
 # Wrong archives -----------------------------------------------------------------------------------------------------
 
 
+def broken_inside_a_file() -> bytes:
+    """Compressed data that ends in a block of a type there is none of, long after the first header."""
+    compress = zlib.compressobj(wbits=31)
+    return compress.compress(gzip.decompress(PACKED)[:50_000]) + compress.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 99
+
+
+def broken_checksum() -> bytes:
+    """All files are whole, but the end of the archive is missing and the checksum wrong."""
+    tar = gzip.decompress(PACKED).rstrip(b"\0")
+    return gzip.compress(tar + bytes(-len(tar) % 512))[:-8] + bytes(8)
+
+
 @pytest.mark.parametrize(
     ("packed", "message"),
     [
@@ -255,6 +269,8 @@ def test_progress_is_shown_unless_unwanted(server, archive, tmp_path, capsys):
         (PACKED[:2000], "is not a whole .tar.gz archive"),
         (PACKED[:-100], "is not a whole .tar.gz archive"),
         (PACKED[:10] + b"\xff" + PACKED[11:], "is not a whole .tar.gz archive"),  # no block has this type
+        (broken_inside_a_file(), "is not a whole .tar.gz archive"),
+        (broken_checksum(), "is not a whole .tar.gz archive"),
         (b"<html>", "is not a whole .tar.gz archive"),
         (b"", "is not a whole .tar.gz archive"),
     ],
@@ -358,11 +374,14 @@ def interrupt():
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
 def test_ctrl_c_while_downloading(server, archive, tmp_path):
-    before = tree(tmp_path)
     mirror = server.serve("/mirror", halfway=lambda: (interrupt(), time.sleep(0.2)))
-    with pytest.raises(KeyboardInterrupt):
-        download_cifar100(tmp_path, mirrors=mirror, archive=archive)
-    assert tree(tmp_path) == before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            download_cifar100(tmp_path, mirrors=mirror, archive=archive)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert tree(tmp_path) == {}
 
 
 def test_ctrl_c_while_unpacking(server, archive, tmp_path, monkeypatch):

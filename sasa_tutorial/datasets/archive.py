@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import data_root
 
 
-class DatasetError(RuntimeError):
+class DatasetError(TutorialError):
     """Data on the disk, or on its way there, is not what it should be.
 
     The message names the path or the URL, what was expected, what was found, and what mends it.

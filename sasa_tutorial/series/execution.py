@@ -88,7 +88,7 @@ def execute(
             raise stop(type(error).__name__, message) from error
     for index, cell in enumerate(executed.cells):
         # papermill calls a notebook that leaves through SystemExit a success, though the rest of it never ran.
-        if False:
+        if cell.metadata.get("papermill", {}).get("exception"):
             raise stop("SystemExit", "the cells after this one did not run", index)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sasa_tutorial import paths
+from sasa_tutorial.errors import TutorialError
 
 _FILE_NAME = re.compile(r"(\d\d)_\w+")
 
@@ -52,19 +53,19 @@ def find_notebooks(folder: Path | None = None) -> list[Notebook]:
     (lines starting with `>`) of the first Markdown cell; emphasis and links are reduced to their text.
 
     Raises:
-        FileNotFoundError: there is no checkout, no such folder, or no notebook in it.
+        TutorialError: there is no checkout, no such folder, or no notebook in it.
         ValueError: a file is not a notebook.
     """
     if folder is None:
         root = paths.checkout()
         if root is None:
-            raise FileNotFoundError(
+            raise TutorialError(
                 "the installed package does not contain the notebooks: clone the project and `pip install -e .` there"
             )
         folder = root / "notebooks"
     files = sorted(path for path in folder.glob("*.ipynb") if _FILE_NAME.fullmatch(path.stem))
     if not files:
-        raise FileNotFoundError(f"no notebook named like 01_convolution.ipynb in {folder}")
+        raise TutorialError(f"no notebook named like 01_convolution.ipynb in {folder}")
     return [_read(path.resolve()) for path in files]
 
 

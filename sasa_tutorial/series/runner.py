@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sasa_tutorial import paths
+from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.series.execution import NotebookFailedError, execute
 from sasa_tutorial.series.index import write_index
 from sasa_tutorial.series.notebooks import Notebook, find_notebooks, select
@@ -47,14 +48,14 @@ def run_series(
         folder: where the notebooks are; the checkout's `notebooks/` by default.
 
     Raises:
-        FileNotFoundError: there are no notebooks here.
+        TutorialError: there are no notebooks here.
         ValueError: an entry of `only` means no notebook, a notebook file is damaged, or the timeout is not positive.
-        RuntimeError: papermill is not installed.
+        TutorialError: papermill is not installed.
     """
     if timeout <= 0:
         raise ValueError(f"timeout must be positive, got {timeout}")
     if importlib.util.find_spec("papermill") is None:
-        raise RuntimeError("executing notebooks needs papermill: pip install 'sasa-tutorial[notebooks]'")
+        raise TutorialError("executing notebooks needs papermill: pip install 'sasa-tutorial[notebooks]'")
     chosen = select(find_notebooks(folder), only)
     out = (out or paths.build_root() / "notebooks").resolve()
     out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
+from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 
@@ -11,12 +12,15 @@ __all__ = [
     "POSITIVE_MAP",
     "QUIET",
     "SIGNED_MAP",
+    "accuracy_bars",
     "as_image",
     "check_answer",
     "expect_error",
     "images_in_rows",
     "matrix",
+    "predictions",
     "recorded_results",
+    "series_map",
     "training_curves",
     "use_style",
 ]

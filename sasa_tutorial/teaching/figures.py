@@ -1,4 +1,4 @@
-"""Figures that more than one lesson needs. Each takes data and returns an Axes; none trains, shows or keeps anything."""
+"""Figures that more than one lesson needs. Each takes data and returns Axes; none trains, shows or keeps anything."""
 
 from collections.abc import Sequence
 

@@ -16,7 +16,11 @@ class CheckpointError(TutorialError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` to `path`, all of it or nothing: the old file stays until the new one is on the disk."""
+    """Write `state` to `path`, all of it or nothing: the old file stays until the new one is on the disk.
+
+    Raises:
+        CheckpointError: it could not be written (a full disk, no permission); the old file is untouched.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -24,6 +28,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        kept = "the one before is kept" if path.exists() else "there is none before it"
+        raise CheckpointError(f"{path} could not be written ({error}); {kept}. Make room, then --resume.") from error
     finally:
         partial.unlink(missing_ok=True)
 

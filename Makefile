@@ -1,0 +1,55 @@
+# Two commands: `make run` executes the tutorial, `make test` proves it. Both set up what they need first.
+# Everything is installed into .venv, from uv.lock: the set of versions known to work together.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+# Notebooks are committed as the smoke profile leaves them: no data, no GPU, the same everywhere.
+HEADLESS := SASA_PROFILE=smoke SASA_PROGRESS=off
+CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
+	"metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version"
+
+.PHONY: help run test setup lab lint format notebooks results lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: setup  ## Execute every notebook (profile auto: a GPU trains on CIFAR-100, a CPU on synthetic images)
+	@$(BIN)/sasa-tutorial run
+	@echo "Open build/notebooks/index.html, or: make lab"
+
+test: setup  ## Unit tests, commands, every notebook through nbval and papermill
+	$(HEADLESS) $(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 tests notebooks
+
+setup: $(VENV)/installed  ## Make .venv and install everything
+
+$(VENV)/installed: pyproject.toml uv.lock scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
+	@touch $@
+
+lab: setup  ## Open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+lint: setup  ## Check code and notebooks with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup  ## Format code and notebooks, mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: setup  ## Execute the notebooks in place and clean them, before a commit
+	$(BIN)/ruff format notebooks
+	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS)
+	$(BIN)/$(CLEAN_NOTEBOOK) $(NOTEBOOKS)
+
+results: setup  ## Bring the table of results in the README up to date
+	$(BIN)/sasa-tutorial results --update README.md
+
+lock: setup  ## Renew uv.lock from pyproject.toml
+	$(BIN)/uv lock --upgrade
+
+clean:  ## Remove .venv, build/ and caches; data/ and the notebooks stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

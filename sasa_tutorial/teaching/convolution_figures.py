@@ -1,0 +1,191 @@
+"""Figures of the lesson on convolution: moved images, windows, the matrix product, kernels, receptive fields."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from sasa_tutorial.teaching.figures import matrix
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
+
+_FRAMES = ((ACCENT, "-"), ("black", "--"))  # told apart without colour too
+_NO_VALUE = "#E6E6E6"
+
+
+def move_and_answer(
+    image: Float[Tensor, "h w"],
+    moved: Float[Tensor, "h w"],
+    answer_moved: Float[Tensor, "h w"],
+    moved_answered: Float[Tensor, "h w"],
+) -> list[Axes]:
+    """Does it matter whether one moves first or answers first? The last panel is the difference of the two before it.
+
+    Args:
+        image: a grey image, from 0 to 1.
+        moved: the same image, moved.
+        answer_moved: the layer's answer to `image`, moved afterwards.
+        moved_answered: the layer's answer to `moved`.
+    """
+    _, axes = plt.subplots(1, 5, figsize=(6, 1.65))
+    difference = moved_answered - answer_moved
+    end = float(torch.stack((answer_moved, moved_answered)).abs().max()) or 1.0
+    for ax, pixels, title in zip(axes, (image, moved), ("image", "moved image"), strict=False):
+        ax.imshow(pixels.detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+        ax.set_title(title, fontsize=8)
+    answers = (answer_moved, moved_answered, difference)
+    titles = ("answer,\nthen move", "move,\nthen answer", "difference of\nthe two")
+    for ax, values, title in zip(axes[2:], answers, titles, strict=True):
+        matrix(values, limit=end, rows="", cols="", ax=ax)
+        ax.set_title(title, fontsize=8)
+    for ax in axes:
+        _frame_only(ax)
+    return list(axes)
+
+
+def windows_of(
+    image: Float[Tensor, "h w"],
+    windows: Float[Tensor, "h w kh kw"],
+    pixels: Sequence[tuple[int, int]],
+) -> list[Axes]:
+    """An image with its border of zeros, and beside it the windows of two pixels.
+
+    Args:
+        image: one channel.
+        windows: of that channel.
+        pixels: row and column of the two whose windows are shown.
+    """
+    h, w, kernel_size = *image.shape, windows.shape[-1]
+    reach = kernel_size // 2
+    grid = {"width_ratios": [w + 2 * reach, *[kernel_size] * len(pixels)]}
+    _, axes = plt.subplots(1, 1 + len(pixels), figsize=(6, 2.6), gridspec_kw=grid)
+    end = float(image.abs().max()) or 1.0
+    padded = F.pad(image, (reach, reach, reach, reach))
+    matrix(padded, numbers=True, limit=end, rows="h", cols="w", title=f"image, {reach} zero around it", ax=axes[0])
+    axes[0].add_patch(Rectangle((reach - 0.5, reach - 0.5), w, h, fill=False, color=QUIET, linewidth=1))
+    for ax, (i, j), (colour, line) in zip(axes[1:], pixels, _FRAMES, strict=False):
+        corner = (j - 0.5, i - 0.5)  # padding moves the window's first cell onto the pixel's own index
+        axes[0].add_patch(
+            Rectangle(corner, kernel_size, kernel_size, fill=False, color=colour, linestyle=line, linewidth=2.5)
+        )
+        matrix(windows[i, j], numbers=True, limit=end, rows="kh", cols="kw", title=f"window of ({i}, {j})", ax=ax)
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=colour, linestyle=line, linewidth=2.5)
+    return list(axes)
+
+
+def windows_times_weights(
+    rows: Float[Tensor, "n inside"],
+    columns: Float[Tensor, "inside c_out"],
+    product: Float[Tensor, "n c_out"],
+    *,
+    highlight: int,
+) -> list[Axes]:
+    """The convolution as one matrix product, each cell drawn at the same size.
+
+    Args:
+        rows: one window a row.
+        columns: one output channel a column.
+        product: rows times columns.
+        highlight: a row to frame, on the left and in the product.
+    """
+    grid = {"width_ratios": [rows.shape[1], columns.shape[1], product.shape[1]]}
+    _, axes = plt.subplots(1, 3, figsize=(6, 2.7), gridspec_kw=grid)
+    inside = r"$c_{in} \cdot kh \cdot kw$"
+    for ax, values, title, vertical, horizontal in (
+        (axes[0], rows, "windows", "n = h · w", inside),
+        (axes[1], columns, "× weights", inside, "$c_{out}$"),
+        (axes[2], product, "= answers", "n = h · w", "$c_{out}$"),
+    ):
+        matrix(values, rows=vertical, cols=horizontal, ax=ax)
+        ax.set_title(f"{title}\n{values.shape[0]} x {values.shape[1]}", fontsize=9)
+    for ax, width in ((axes[0], rows.shape[1]), (axes[2], product.shape[1])):
+        ax.add_patch(Rectangle((-0.5, highlight - 0.5), width, 1, fill=False, color="black", linewidth=1.8))
+    axes[1].set_anchor("C")
+    return list(axes)
+
+
+def kernels_and_answers(
+    kernels: Float[Tensor, "m c kh kw"],
+    images: UInt8[Tensor, "n 3 h w"],
+    answers: Float[Tensor, "n m h w"],
+    *,
+    names: Sequence[str] = (),
+    signed: bool = True,
+) -> list[list[Axes]]:
+    """Kernels in the first row, images in the first column, and where they meet the answer of one to the other.
+
+    Args:
+        kernels: of one channel, drawn around 0, or of three, drawn as colours around grey.
+        images: red, green, blue.
+        answers: each column has one colour scale.
+        names: of the kernels.
+        signed: answers around 0, else from 0 upwards.
+    """
+    columns, count = 1 + len(kernels), len(images)
+    size = min(1.0, 6 / columns)
+    top = 0.2 if names else 0.0
+    figure, axes = plt.subplots(1 + count, columns, figsize=(columns * size, (1 + count) * size + top), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    axes[0, 0].axis("off")
+    for column, kernel in enumerate(kernels.detach().float().cpu(), start=1):
+        end = float(kernel.abs().max()) or 1.0
+        pixels = kernel[0] if len(kernel) == 1 else 0.5 + rearrange(kernel, "c kh kw -> kh kw c") / (2 * end)
+        axes[0, column].imshow(pixels.numpy(), cmap=SIGNED_MAP, vmin=-end, vmax=end)
+        if names:
+            axes[0, column].set_title(names[column - 1], fontsize=8)
+        values = answers[:, column - 1].detach().float().cpu()
+        end = float(values.abs().max()) or 1.0
+        scale = {"cmap": SIGNED_MAP, "vmin": -end} if signed else {"cmap": POSITIVE_MAP, "vmin": 0}
+        for row in range(count):
+            axes[row + 1, column].imshow(values[row].numpy(), vmax=end, **scale)
+    for row, image in enumerate(images.cpu(), start=1):
+        axes[row, 0].imshow(rearrange(image, "c h w -> h w c").numpy())
+    for ax in axes.flat:
+        _frame_only(ax)
+    return axes.tolist()
+
+
+def receptive_fields(
+    influences: Sequence[Float[Tensor, "h w"]],
+    titles: Sequence[str],
+    *,
+    image: tuple[int, int] | None = None,
+    decades: int = 4,
+) -> list[Axes]:
+    """How strongly each input pixel moves one output, on a logarithmic scale; grey where it cannot at all.
+
+    Args:
+        influences: magnitudes of gradients, 0 where there is no path.
+        titles: one for each.
+        image: height and width of a frame to draw in the middle.
+        decades: powers of ten below the largest influence that get a colour of their own.
+    """
+    figure, axes = plt.subplots(1, len(influences), figsize=(6, 2.3), squeeze=False)
+    colours = plt.get_cmap(POSITIVE_MAP).copy()
+    colours.set_bad(_NO_VALUE)
+    for ax, influence, title in zip(axes[0], influences, titles, strict=True):
+        share = (influence / influence.max()).detach().cpu().numpy()
+        masked = np.ma.masked_equal(share, 0)
+        shown = ax.imshow(masked, cmap=colours, norm=LogNorm(10.0**-decades, 1))
+        ax.set_title(title, fontsize=8)
+        _frame_only(ax)
+        if image is not None:
+            height, width = image
+            corner = ((share.shape[1] - width) / 2 - 0.5, (share.shape[0] - height) / 2 - 0.5)
+            ax.add_patch(Rectangle(corner, width, height, fill=False, color=ACCENT, linewidth=1.5))
+    figure.colorbar(shown, ax=list(axes[0]), shrink=0.7, pad=0.02, label="influence\n(share of the largest)")
+    return list(axes[0])
+
+
+def _frame_only(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=QUIET, linewidth=0.5)

@@ -1,0 +1,47 @@
+"""What all tests share: nothing a test does reaches the committed records, `build/`, or a GPU by accident."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sasa_tutorial import paths
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def own_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SASA_BUILD", str(tmp_path / "build"))
+    monkeypatch.delenv("SASA_PROFILE", raising=False)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `sasa-tutorial` as a user would, through the installed script; returns output and exit code."""
+
+    def run(*arguments: str, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [script(), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **variables},
+        )
+
+    return run
+
+
+def script() -> str:
+    """The installed `sasa-tutorial`."""
+    return str(Path(sys.executable).parent / "sasa-tutorial")
+
+
+def real_data() -> bool:
+    """Whether the official CIFAR-100 lies where the library looks for it."""
+    return (paths.data_root() / "cifar-100-python" / "train").is_file()

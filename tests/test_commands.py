@@ -1,0 +1,216 @@
+"""The commands as a user meets them: through the installed script, with their exit codes and messages."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import script
+
+SHORT = ("train", "convolution", "--profile", "smoke", "--epochs", "1")
+
+
+def local_records(tmp_path: Path) -> list[dict]:
+    path = tmp_path / "build" / "runs" / "records.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_help_names_every_command(command):
+    result = command("--help")
+    assert result.returncode == 0
+    for name in ("run", "train", "results", "data"):
+        assert re.search(rf"^  {name}  ", result.stdout, re.M)
+        assert command(name, "--help").returncode == 0
+
+
+def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path):
+    result = command("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^epoch   1/1   train loss \d\.\d{3} .* val loss .* \|grad\| ", result.stdout, re.M)
+    (record,) = local_records(tmp_path)
+    assert (record["model"], record["profile"], record["seed"]) == ("convolution", "smoke", 4)
+    assert record["status"] == "finished" and record["dataset"] == "synthetic"
+    assert record["params"] == 153_132 and record["torch"] == torch.__version__
+    assert 0 <= record["test_top1"] <= record["test_top5"] <= 100
+    assert (tmp_path / "build/runs/convolution-smoke-seed4/weights.safetensors").is_file()
+    assert not (tmp_path / "build/runs/convolution-smoke-seed4/checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "convolutions"), "no network is called 'convolutions'; there are: convolution"),
+        (("train", "convolution", "--profile", "huge"), "profile must be auto, smoke, laptop, gpu, full, got 'huge'"),
+        (("train", "convolution", "--device", "tpu"), "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (("run", "--only", "99"), "no notebook '99'; there are 00_start_here"),
+    ],
+)
+def test_a_wrong_name_is_one_clear_sentence(command, arguments, message):
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ") and message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_usage_errors_exit_2(command):
+    assert command("train").returncode == 2
+    assert command("train", "convolution", "--missing").returncode == 2
+    assert command("train", "convolution", "--epochs", "0").returncode == 2
+    assert command("walk").returncode == 2
+
+
+def test_the_profile_variable_is_named_when_it_is_wrong(command):
+    result = command("train", "convolution", SASA_PROFILE="huge")
+    assert "got 'huge' (from the variable SASA_PROFILE)" in result.stderr
+
+
+def test_without_the_data_the_command_that_gets_it_is_named(command, tmp_path):
+    result = command("train", "convolution", "--profile", "laptop", SASA_DATA=str(tmp_path))
+    assert result.returncode == 1
+    assert str(tmp_path) in result.stderr and "sasa-tutorial data download" in result.stderr
+    assert "Traceback" not in result.stderr
+    checked = command("data", "check", SASA_DATA=str(tmp_path))
+    assert checked.returncode == 1 and checked.stdout.count("cifar-100-python") == 3
+
+
+def test_results_and_missing_runs_are_listed(command):
+    assert command("results").returncode == 0
+    assert command("results", "--markdown").returncode == 0
+    missing = command("results", "--missing", "--profile", "gpu")
+    assert missing.returncode == 0 and "convolution  profile gpu  seed 0" in missing.stdout
+
+
+def start_training(tmp_path: Path, seed: int, *extra: str, every: float = 0.3) -> subprocess.Popen[str]:
+    """The command in a process of its own, saving far more often than every minute."""
+    code = (
+        "import sys; import sasa_tutorial.training.loop as loop; "
+        f"loop.SECONDS_BETWEEN_CHECKPOINTS = {every}; "
+        "from sasa_tutorial.cli import main; sys.argv[0] = 'sasa-tutorial'; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *SHORT, "--seed", str(seed), *extra],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SASA_BUILD": str(tmp_path / "build")},
+    )
+
+
+def checkpoint_of(tmp_path: Path, seed: int) -> Path:
+    return tmp_path / "build" / "runs" / f"convolution-smoke-seed{seed}" / "checkpoint.pt"
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 100) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = start_training(folder, seed=7)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return local_records(folder)[0], output
+
+
+def test_ctrl_c_saves_and_resuming_ends_with_the_same_numbers(tmp_path, uninterrupted):
+    process = start_training(tmp_path, 7)
+    wait_for(checkpoint_of(tmp_path, 7), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C at step" in errors and "go on with --resume" in errors and "Traceback" not in errors
+
+    refused = start_training(tmp_path, 7)
+    assert "holds an unfinished run" in refused.communicate(timeout=100)[1] and refused.returncode == 1
+
+    resumed = start_training(tmp_path, 7, "--resume")
+    output, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    assert "going on after step" in output
+    same_numbers(local_records(tmp_path), uninterrupted[0])
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_numbers(tmp_path, uninterrupted):
+    chance = random.Random(0)
+    for _ in range(3):
+        process = start_training(tmp_path, 7, "--resume", every=0.1)
+        wait_for(checkpoint_of(tmp_path, 7), process)
+        time.sleep(chance.uniform(0, 2))
+        process.kill()
+        process.communicate(timeout=100)
+        assert len(local_records(tmp_path)) <= 1
+    last = start_training(tmp_path, 7, "--resume")
+    _, errors = last.communicate(timeout=300)
+    assert last.returncode == 0, errors
+    records = local_records(tmp_path)
+    assert len(records) >= 1
+    same_numbers(records[:1], uninterrupted[0])
+
+
+def same_numbers(records: list[dict], expected: dict) -> None:
+    (record,) = records
+    for field in ("val_top1", "test_top1", "test_top5", "params", "config"):
+        assert record[field] == expected[field], field
+
+
+def test_one_run_is_trained_by_one_process_at_a_time(tmp_path):
+    first = start_training(tmp_path, 8)
+    wait_for(checkpoint_of(tmp_path, 8), first)
+    second = start_training(tmp_path, 8, "--resume")
+    _, errors = second.communicate(timeout=100)
+    first.kill()
+    first.communicate(timeout=100)
+    assert second.returncode == 1 and "another process is training in" in errors
+
+
+def test_missing_stops_in_time_and_goes_on(command, tmp_path):
+    result = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
+    assert result.returncode == 0, result.stderr
+    assert "3 planned runs of profile smoke have no record" in result.stdout
+    assert "its time was up" in result.stdout
+    again = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
+    assert "going on after step" in again.stdout
+
+
+def test_two_processes_get_the_loss_of_one(tmp_path, command):
+    """Same global batch, gradients averaged, norms over the whole batch: the numbers of one process, up to rounding."""
+    arguments = ("train", "convolution", "--profile", "smoke", "--steps", "8")
+    alone = command(*arguments, timeout=200)
+    assert alone.returncode == 0, alone.stderr
+    torchrun = str(Path(script()).parent / "torchrun")
+    together = subprocess.run(
+        [torchrun, "--nproc-per-node=2", f"--master-port={free_port()}", "-m", "sasa_tutorial", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SASA_BUILD": str(tmp_path / "two")},
+    )
+    assert together.returncode == 0, together.stderr
+    one, two = (losses_and_norm(result.stdout) for result in (alone, together))
+    assert one == pytest.approx(two, abs=2e-3)
+    (record,) = [json.loads(line) for line in (tmp_path / "two" / "runs" / "records.jsonl").read_text().splitlines()]
+    assert record["device"].endswith(" x 2")
+
+
+def losses_and_norm(output: str) -> list[float]:
+    (line,) = re.findall(r"^epoch .*$", output, re.M)
+    return [float(re.search(rf"{name} ([\d.]+)", line)[1]) for name in ("train loss", "val loss")]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,163 @@
+"""Records: whole, once, and rendered as what they are."""
+
+import json
+import multiprocessing
+import statistics
+from dataclasses import asdict, replace
+
+import pytest
+
+from sasa_tutorial.training.plan import plan_run
+from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
+from sasa_tutorial.training.results import (
+    markdown_table,
+    missing_runs,
+    plain_table,
+    planned_runs,
+    summarise,
+    with_current_table,
+)
+from tests.conftest import ROOT
+
+
+def record(**changes) -> Record:
+    plan = plan_run("convolution", "full", 0)
+    return Record(
+        **{
+            "model": "convolution",
+            "mechanism": "convolution",
+            "dataset": "cifar100",
+            "profile": "full",
+            "config": plan.config,
+            "seed": 0,
+            "params": 11_000_000,
+            "flops_per_image": 1_200_000_000,
+            "epochs": 40,
+            "val_top1": 75.0,
+            "test_top1": 74.5,
+            "test_top5": 93.0,
+            "train_seconds": 55.0,
+            "images_per_second": 30_000.0,
+            "peak_memory_bytes": 10**9,
+            "device": "a GPU",
+            "torch": "2.11.0",
+            "version": "0.1.0",
+            "commit": "abc",
+            "date": "2026-01-01T00:00:00+00:00",
+            "status": "finished",
+            **changes,
+        }
+    )
+
+
+def append_many(path, process):
+    for seed in range(20):
+        append_record(path, record(seed=100 * process + seed))
+
+
+def test_processes_that_append_at_once_lose_nothing(tmp_path):
+    path = tmp_path / "records.jsonl"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append_many, args=(path, number)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    seeds = sorted(record.seed for record in read_records(path))
+    assert seeds == sorted(100 * process + seed for process in range(3) for seed in range(20))
+
+
+def test_a_run_is_recorded_once(tmp_path):
+    path = tmp_path / "records.jsonl"
+    assert append_record(path, record())
+    assert not append_record(path, record(test_top1=1.0))
+    assert append_record(path, record(date="2026-01-02T00:00:00+00:00"))
+    assert [r.test_top1 for r in read_records(path)] == [74.5, 74.5]
+
+
+def test_a_line_cut_short_hides_no_other(tmp_path):
+    path = tmp_path / "records.jsonl"
+    append_record(path, record())
+    path.write_bytes(path.read_bytes() + b'{"model": "conv')
+    append_record(path, record(seed=1))
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3 and json.loads(lines[2])["seed"] == 1
+    with pytest.raises(RecordError, match=r"line 2 is not JSON .* Remove or mend the line"):
+        read_records(path)
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps({**asdict(record()), "accuracy": 1}) + "\n")
+    with pytest.raises(RecordError, match=r"line 1 is not a record: fields missing or unknown: \['accuracy'\]"):
+        read_records(path)
+    assert read_records(tmp_path / "none.jsonl") == []
+
+
+def test_mean_and_sample_deviation_over_seeds():
+    values = [74.0, 75.5, 73.2]
+    (row,) = summarise(record(seed=seed, test_top1=value) for seed, value in enumerate(values))
+    assert row.n == 3
+    assert row.test_top1 == pytest.approx(statistics.fmean(values))
+    assert row.test_sd == pytest.approx((sum((v - sum(values) / 3) ** 2 for v in values) / 2) ** 0.5)
+    assert "| 74.2 ± 1.2 | 3 |" in markdown_table(record(seed=seed, test_top1=v) for seed, v in enumerate(values))
+
+
+def test_profiles_and_recipes_are_kept_apart():
+    other = {**record().config, "peak_lr": 0.7}
+    rows = summarise([record(), record(profile="laptop"), record(config=other, seed=1), record(seed=2)])
+    assert [(row.profile, row.n) for row in rows] == [("full", 2), ("full", 1), ("laptop", 1)]
+
+
+def test_a_diverged_run_is_shown_and_not_averaged():
+    lost = record(seed=1, status="diverged", val_top1=None, test_top1=None, test_top5=None)
+    assert "| 75.0 | 74.5 | 1 (1 diverged) |" in markdown_table([record(), lost])
+    assert "| – | – | 0 (1 diverged) |" in markdown_table([lost])
+    assert "1 (1 diverged)" in plain_table([record(), lost])
+
+
+def test_nothing_recorded_is_said():
+    assert markdown_table([]) == plain_table([]) == "No run on CIFAR-100 is recorded yet."
+
+
+def test_the_grid_is_unique_and_knows_what_it_lacks():
+    plans = planned_runs()
+    assert len({plan.identity for plan in plans}) == len(plans)
+    assert len(missing_runs([])) == len(plans)
+    done = record()
+    assert [plan.seed for plan in missing_runs([done])] == [1, 2]
+    assert len(missing_runs([replace(done, status="diverged")])) == len(plans) - 1
+    assert len(missing_runs([replace(done, config={**done.config, "epochs": 1})])) == len(plans)
+
+
+def test_only_planned_runs_on_real_images_become_evidence():
+    assert plan_run("convolution", "full").records == committed_records()
+    assert plan_run("convolution", "laptop").records == committed_records()
+    for plan in (
+        plan_run("convolution", "smoke"),
+        plan_run("convolution", "full", epochs=40),
+        plan_run("convolution", "laptop", steps=3),
+    ):
+        assert plan.records != committed_records()
+
+
+def test_a_table_is_written_between_its_marks():
+    document = "before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n"
+    current = with_current_table(document, [record()])
+    assert current.startswith("before\n<!-- results: begin -->\n| Network |") and "old" not in current
+    assert current.endswith("|\n<!-- results: end -->\nafter\n")
+    with pytest.raises(ValueError, match="no place for the table"):
+        with_current_table("nothing here", [])
+
+
+def test_committed_records_are_readable_and_real():
+    for entry in read_records(committed_records()):
+        assert entry.dataset == "cifar100" and entry.profile in ("laptop", "gpu", "full")
+        assert entry.status in ("finished", "diverged") and "steps" not in entry.config
+
+
+def test_the_table_in_the_readme_is_current():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == with_current_table(readme, read_records(committed_records())), (
+        "run: sasa-tutorial results --update README.md"
+    )
