@@ -1,0 +1,162 @@
+"""The notebooks as files: complete, in order, small, and with outputs that belong to their cells."""
+
+import itertools
+import json
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SECTIONS = {
+    # 00 is the door to the series and has its own rooms; every lesson has the same ones in the same order.
+    "00_start_here": ["Motivation", "Notation", "Data", "Train it", "Results", "Exercises", "Summary", "References"],
+    "lesson": [
+        "Motivation",
+        "The equation",
+        "Derivation",
+        "Checkpoint",
+        "What it can and cannot do",
+        "See it",
+        "Train it",
+        "Results",
+        "Exercises",
+        "Summary",
+        "References",
+    ],
+}
+MAX_BYTES = 1_000_000
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem, scope="module")
+def path(request) -> Path:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def test_the_series_is_numbered_without_gaps():
+    assert [int(path.stem[:2]) for path in NOTEBOOKS] == list(range(len(NOTEBOOKS)))
+
+
+def test_it_is_valid_and_small(path, notebook):
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert path.stat().st_size <= MAX_BYTES
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata and "papermill" not in notebook.metadata
+
+
+def test_it_opens_with_title_question_and_what_one_needs(path, notebook):
+    first = notebook.cells[0].source
+    assert re.match(rf"# {path.stem[:2]} · \S", first)
+    question = re.search(r"^> (.*(?:\n> .*)*)", first, re.M)
+    assert question and question[1].rstrip("*_ ").endswith("?")
+    assert "You will learn" in first and "Before this" in first
+
+
+def test_sections_are_in_order(path, notebook):
+    headings = [line[3:].strip() for cell in prose(notebook) for line in cell.source.splitlines() if line[:3] == "## "]
+    wanted = SECTIONS.get(path.stem, SECTIONS["lesson"])
+    found = [next((w for w in wanted if heading.startswith(w)), None) for heading in headings]
+    assert [name for name in found if name] == wanted
+
+
+def test_setup_and_parameters_are_the_same_everywhere(notebook):
+    setup, parameters = code(notebook)[:2]
+    reference = code(nbformat.read(NOTEBOOKS[0], as_version=4))[0]
+    assert setup.id == "colab-setup" and setup.source == reference.source
+    assert parameters.metadata.tags == ["parameters"]
+    assert re.fullmatch(r'profile: str = "auto"( +#.*)?\nseed: int = 0( +#.*)?', parameters.source), (
+        "primitives only, nothing derived: papermill injects after this cell"
+    )
+
+
+def test_ids_are_words_and_unique(notebook):
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in ids)
+    assert not any(re.fullmatch(r"[0-9a-f]{8}", name) for name in ids), "a random id: give the cell a name"
+
+
+def test_it_was_executed_once_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "run: make notebooks"
+
+
+def test_outputs_are_clean(notebook):
+    for cell in code(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.id
+            assert output.get("name") != "stderr", cell.id
+            kinds = set(output.get("data", {}))
+            assert not kinds & {"application/vnd.jupyter.widget-view+json", "image/svg+xml", "application/pdf"}, cell.id
+            text = json.dumps(output)
+            assert not re.search(r"0x[0-9a-f]{8,}|/home/|/tmp/|/root/|<Figure size|\bAxes\b", text), cell.id
+        assert not set(cell.metadata) - {"tags", "jupyter", "editable", "collapsed"}, cell.id
+
+
+def test_cells_are_short(notebook):
+    lengths = [len(cell.source.splitlines()) for cell in code(notebook)]
+    assert max(lengths) <= 30
+    assert statistics.median(lengths) <= 8
+    for cell in prose(notebook):
+        text = re.sub(r"<details>.*?</details>|```.*?```|\$\$.*?\$\$|^\|.*\|$", "", cell.source, flags=re.S | re.M)
+        assert len(text.split()) <= 150, cell.id
+
+
+def test_there_is_one_thumbnail(notebook):
+    tagged = [cell for cell in code(notebook) if "thumbnail" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert any("image/png" in output.get("data", {}) for output in tagged[0].outputs)
+
+
+def test_every_figure_is_described(notebook):
+    for cell, following in itertools.pairwise(notebook.cells):
+        shows = cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs)
+        if shows:
+            assert following.cell_type == "markdown" and "*Figure" in following.source, cell.id
+
+
+def test_three_exercises_that_check_themselves(notebook):
+    checks = [cell for cell in code(notebook) if "check_answer(" in cell.source]
+    solutions = [cell for cell in prose(notebook) if "<details>" in cell.source and "```python" in cell.source]
+    assert len(checks) == 3 and len(solutions) == 3
+    assert all("Open:" in json.dumps(cell.outputs) for cell in checks), "exercises are committed unsolved"
+
+
+def test_links_lead_somewhere(path, notebook):
+    for cell in prose(notebook):
+        for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.S)):
+            if not re.match(r"[a-z]+:|#", link):
+                assert (FOLDER / link.partition("#")[0]).exists(), link
+
+
+def test_the_command_executes_the_series_and_shows_it(command, tmp_path):
+    """Papermill, with injected parameters, as `make run` does."""
+    result = command("run", "--profile", "smoke", "--seed", "1", "--out", str(tmp_path / "out"), timeout=600)
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        executed = nbformat.read(tmp_path / "out" / path.name, as_version=4)
+        injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+        assert 'profile = "smoke"' in injected[0].source and "seed = 1" in injected[0].source
+        assert f"{path.stem}.html" in page
+    again = command("run", "--profile", "smoke", "--seed", "1", "--out", str(tmp_path / "out"))
+    assert again.stdout.count("skipped (unchanged)") == len(NOTEBOOKS)
