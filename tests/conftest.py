@@ -19,6 +19,8 @@ def own_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SASA_BUILD", str(tmp_path / "build"))
     monkeypatch.delenv("SASA_PROFILE", raising=False)
     torch.manual_seed(0)
+    # Tensors in tests are tiny: a second thread costs more than it brings, much more on a busy machine.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def train(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with processes(resolve_device(device)) as group:
         lines = say if group.first else _silent
-        with _claim(plan.folder) if group.first else nullcontext():
+        with _claim(plan.folder) if group.first else nullcontext(), _at_most(plan.profile.threads):
             return _Trainer(plan, group, lines).train(resume=resume, fresh=fresh, deadline=deadline)
 
 
@@ -200,6 +200,16 @@ class _Trainer:
             save_file(weights, self.plan.folder / "weights.safetensors")
         append_record(self.plan.records, record)
         self.checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def _at_most(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, threads or before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
