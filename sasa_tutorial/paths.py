@@ -31,6 +31,11 @@ def build_root() -> Path:
     return Path(os.environ["SASA_BUILD"]) if os.environ.get("SASA_BUILD") else home() / "build"
 
 
+def shown(path: Path) -> str:
+    """A path as messages show it: from the project's folder where it lies inside, the same on every machine."""
+    return str(path.relative_to(home())) if path.is_relative_to(home()) else str(path)
+
+
 def results_root() -> Path:
     """The committed records: `data/results` of the checkout, else the copy inside the installed package."""
     root = checkout()

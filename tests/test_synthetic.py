@@ -94,7 +94,7 @@ def test_no_crop_cuts_a_mark():
 
 
 def test_every_label_has_a_description_of_its_own():
-    assert len({describe(label) + str(evidence(label).palette) for label in range(100)}) == 100
+    assert len({describe(label) for label in range(100)}) == 100
     with pytest.raises(ValueError, match="0 to 99, got 100"):
         evidence(100)
 

@@ -28,18 +28,18 @@ PATTERNS = ("horizontal stripes", "vertical stripes", "checkerboard", "dots", "d
 TEXTURE_PERIODS = (4.0, 8.0)  # pixels
 RELATION_PERIOD = 5.0
 # Two RGB colours in [0, 1] that a pattern alternates between: seven palettes for textures, three for relations.
-PALETTES = (
-    ((0.75, 0.25, 0.20), (0.30, 0.10, 0.10)),
-    ((0.20, 0.65, 0.25), (0.10, 0.25, 0.15)),
-    ((0.20, 0.35, 0.80), (0.10, 0.15, 0.35)),
-    ((0.80, 0.70, 0.20), (0.35, 0.25, 0.10)),
-    ((0.65, 0.25, 0.70), (0.25, 0.10, 0.30)),
-    ((0.20, 0.70, 0.70), (0.10, 0.25, 0.30)),
-    ((0.70, 0.70, 0.70), (0.25, 0.25, 0.25)),
-    ((0.85, 0.55, 0.45), (0.15, 0.10, 0.10)),
-    ((0.55, 0.70, 0.85), (0.10, 0.10, 0.15)),
-    ((0.70, 0.85, 0.50), (0.10, 0.15, 0.10)),
-)
+PALETTES = {
+    "red": ((0.75, 0.25, 0.20), (0.30, 0.10, 0.10)),
+    "green": ((0.20, 0.65, 0.25), (0.10, 0.25, 0.15)),
+    "blue": ((0.20, 0.35, 0.80), (0.10, 0.15, 0.35)),
+    "yellow": ((0.80, 0.70, 0.20), (0.35, 0.25, 0.10)),
+    "purple": ((0.65, 0.25, 0.70), (0.25, 0.10, 0.30)),
+    "cyan": ((0.20, 0.70, 0.70), (0.10, 0.25, 0.30)),
+    "grey": ((0.70, 0.70, 0.70), (0.25, 0.25, 0.25)),
+    "salmon": ((0.85, 0.55, 0.45), (0.15, 0.10, 0.10)),
+    "sky": ((0.55, 0.70, 0.85), (0.10, 0.10, 0.15)),
+    "lime": ((0.70, 0.85, 0.50), (0.10, 0.15, 0.10)),
+}
 MARK_COLOURS = ((0.95, 0.10, 0.10), (0.10, 0.85, 0.15), (0.15, 0.25, 1.00), (1.00, 0.95, 0.15))
 MARK = 5  # pixels, side of a mark
 NEAR, FAR = (4, 7), (21, 24)  # range of a mark's first row or column, end excluded: inside any crop, 15 pixels apart
@@ -74,7 +74,7 @@ def evidence(label: int) -> Evidence:
 def describe(label: int) -> str:
     """The rule behind a label in words, for captions."""
     rule = evidence(label)
-    texture = f"{PATTERNS[rule.pattern]}, period {rule.period:g}"
+    texture = f"{list(PALETTES)[rule.palette]} {PATTERNS[rule.pattern]}, period {rule.period:g}"
     return texture if rule.same is None else f"{texture}; marks {'alike' if rule.same else 'unlike'}"
 
 
@@ -109,7 +109,9 @@ def _textures(labels: Int64[Tensor, " n"], generator: torch.Generator) -> Float[
     rules = [evidence(label) for label in range(100)]
     pattern = torch.tensor([rule.pattern for rule in rules])[labels]
     period = torch.tensor([rule.period for rule in rules])[labels] * _uniform(0.9, 1.1, (n,), generator)
-    light, dark = torch.tensor(PALETTES)[torch.tensor([rule.palette for rule in rules])[labels]].unbind(dim=1)
+    light, dark = torch.tensor(list(PALETTES.values()))[torch.tensor([rule.palette for rule in rules])[labels]].unbind(
+        dim=1
+    )
 
     pixel = torch.arange(32.0)
     angle = (2 * math.pi / period)[:, None] * pixel  # n 32

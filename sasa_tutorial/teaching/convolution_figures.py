@@ -7,12 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
 
@@ -35,6 +36,7 @@ def move_and_answer(
         moved_answered: the layer's answer to `moved`.
     """
     _, axes = plt.subplots(1, 5, figsize=(6, 1.65))
+    answer_moved, moved_answered = answer_moved.detach(), moved_answered.detach()
     difference = moved_answered - answer_moved
     end = float(torch.stack((answer_moved, moved_answered)).abs().max()) or 1.0
     for ax, pixels, title in zip(axes, (image, moved), ("image", "moved image"), strict=False):
@@ -65,19 +67,22 @@ def windows_of(
     h, w, kernel_size = *image.shape, windows.shape[-1]
     reach = kernel_size // 2
     grid = {"width_ratios": [w + 2 * reach, *[kernel_size] * len(pixels)]}
-    _, axes = plt.subplots(1, 1 + len(pixels), figsize=(6, 2.6), gridspec_kw=grid)
+    _, axes = plt.subplots(1, 1 + len(pixels), figsize=(6, 2.5), gridspec_kw=grid)
     end = float(image.abs().max()) or 1.0
-    padded = F.pad(image, (reach, reach, reach, reach))
-    matrix(padded, numbers=True, limit=end, rows="h", cols="w", title=f"image, {reach} zero around it", ax=axes[0])
-    axes[0].add_patch(Rectangle((reach - 0.5, reach - 0.5), w, h, fill=False, color=QUIET, linewidth=1))
+    border = (reach, reach, reach, reach)
+    title = f"image, with {reach} zero{'s' * (reach > 1)} on each side"
+    matrix(F.pad(image, border), numbers=True, limit=end, rows="h", cols="w", title=title, ax=axes[0])
+    _shade_outside(axes[0], F.pad(torch.ones(h, w, dtype=torch.bool), border))
+    inside = inside_image(h, w, kernel_size)
     for ax, (i, j), (colour, line) in zip(axes[1:], pixels, _FRAMES, strict=False):
-        corner = (j - 0.5, i - 0.5)  # padding moves the window's first cell onto the pixel's own index
-        axes[0].add_patch(
-            Rectangle(corner, kernel_size, kernel_size, fill=False, color=colour, linestyle=line, linewidth=2.5)
-        )
+        frame = {"fill": False, "color": colour, "linestyle": line, "linewidth": 2.5, "clip_on": False}
+        # Padding moves the window's first cell onto the pixel's own index.
+        axes[0].add_patch(Rectangle((j - 0.5, i - 0.5), kernel_size, kernel_size, **frame))
         matrix(windows[i, j], numbers=True, limit=end, rows="kh", cols="kw", title=f"window of ({i}, {j})", ax=ax)
-        for spine in ax.spines.values():
-            spine.set(visible=True, color=colour, linestyle=line, linewidth=2.5)
+        _shade_outside(ax, inside[i, j])
+        ax.add_patch(Rectangle((-0.5, -0.5), kernel_size, kernel_size, **frame))
+    for ax in axes:
+        ax.spines[:].set_visible(False)
     return list(axes)
 
 
@@ -88,7 +93,7 @@ def windows_times_weights(
     *,
     highlight: int,
 ) -> list[Axes]:
-    """The convolution as one matrix product, each cell drawn at the same size.
+    """The convolution as one matrix product.
 
     Args:
         rows: one window a row.
@@ -97,7 +102,7 @@ def windows_times_weights(
         highlight: a row to frame, on the left and in the product.
     """
     grid = {"width_ratios": [rows.shape[1], columns.shape[1], product.shape[1]]}
-    _, axes = plt.subplots(1, 3, figsize=(6, 2.7), gridspec_kw=grid)
+    _, axes = plt.subplots(1, 3, figsize=(5, 3), gridspec_kw=grid)
     inside = r"$c_{in} \cdot kh \cdot kw$"
     for ax, values, title, vertical, horizontal in (
         (axes[0], rows, "windows", "n = h · w", inside),
@@ -108,7 +113,6 @@ def windows_times_weights(
         ax.set_title(f"{title}\n{values.shape[0]} x {values.shape[1]}", fontsize=9)
     for ax, width in ((axes[0], rows.shape[1]), (axes[2], product.shape[1])):
         ax.add_patch(Rectangle((-0.5, highlight - 0.5), width, 1, fill=False, color="black", linewidth=1.8))
-    axes[1].set_anchor("C")
     return list(axes)
 
 
@@ -130,8 +134,8 @@ def kernels_and_answers(
         signed: answers around 0, else from 0 upwards.
     """
     columns, count = 1 + len(kernels), len(images)
-    size = min(1.0, 6 / columns)
     top = 0.2 if names else 0.0
+    size = min(1.0, 6 / columns, (3 - top) / (1 + count))
     figure, axes = plt.subplots(1 + count, columns, figsize=(columns * size, (1 + count) * size + top), squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     axes[0, 0].axis("off")
@@ -168,7 +172,7 @@ def receptive_fields(
         image: height and width of a frame to draw in the middle.
         decades: powers of ten below the largest influence that get a colour of their own.
     """
-    figure, axes = plt.subplots(1, len(influences), figsize=(6, 2.3), squeeze=False)
+    figure, axes = plt.subplots(1, len(influences), figsize=(6, 1 + 3.6 / len(influences)), squeeze=False)
     colours = plt.get_cmap(POSITIVE_MAP).copy()
     colours.set_bad(_NO_VALUE)
     for ax, influence, title in zip(axes[0], influences, titles, strict=True):
@@ -183,6 +187,11 @@ def receptive_fields(
             ax.add_patch(Rectangle(corner, width, height, fill=False, color=ACCENT, linewidth=1.5))
     figure.colorbar(shown, ax=list(axes[0]), shrink=0.7, pad=0.02, label="influence\n(share of the largest)")
     return list(axes[0])
+
+
+def _shade_outside(ax: Axes, inside: Bool[Tensor, "rows cols"]) -> None:
+    for i, j in (~inside).nonzero().tolist():
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=_NO_VALUE, linewidth=0))
 
 
 def _frame_only(ax: Axes) -> None:

@@ -7,6 +7,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
@@ -89,8 +90,10 @@ def training_curves(lines: Sequence[EpochLine], mechanism: str = "convolution") 
         ax.plot(epochs, train, "--", marker="o", markersize=4, color=QUIET, label="training")
         ax.plot(epochs, validation, marker="o", markersize=4, color=colour, label="validation")
         ax.set(xlabel="epoch", ylabel=label)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(0.7, len(lines) + 0.3)
         ax.set_ylim(bottom=0)
+        ax.margins(y=0.1)
     axes[1].axhline(1, color=QUIET, linewidth=1, linestyle=":", label="chance")
     axes[1].legend()
     return list(axes)

@@ -57,7 +57,7 @@ def series_map(questions: Mapping[str, str], later: Sequence[str] = ()) -> Axes:
         _PICTURES[name](ax, x - _REACH, y - _REACH, MECHANISM_COLOURS[name])
         _badge(ax, x - _REACH, y - _REACH, f"{place + 1:02d}", MECHANISM_COLOURS[name])
         ax.text(x, y - _REACH - 20, name.replace("_", " "), ha="center", va="center", fontsize=8, weight="bold")
-        ax.text(x, y + _REACH + 6, textwrap.fill(question, 25), ha="center", va="top", fontsize=7, linespacing=1.15)
+        ax.text(x, y + _REACH + 6, textwrap.fill(question, 27), ha="center", va="top", fontsize=7, linespacing=1.15)
     if later:
         _draw_later(ax, *_centre(len(questions)), later, len(questions) + 1)
     return ax
@@ -90,11 +90,11 @@ def predictions(
     for index, (ax, words) in enumerate(zip(shown, axes[:, 1::2].flat, strict=False)):
         true, guess = int(labels[index]), int(guesses[index])
         ax.imshow(rearrange(images[index].cpu(), "c h w -> h w c").numpy())
-        said = f"network: {'the same' if guess == true else name(guess)}, {100 * confidence[index]:.0f} %"
-        lines = [textwrap.fill(name(true), 34), textwrap.fill(said, 34)]
-        for line, at, side, colour in zip(lines, (0.53, 0.47), ("bottom", "top"), ("black", ACCENT), strict=True):
-            ink = "black" if guess == true else colour
-            words.text(0, at, line, fontsize=7.5, va=side, color=ink, transform=words.transAxes)
+        said = "the same" if guess == true else name(guess)
+        answer = textwrap.fill(f"network: {said}, {100 * confidence[index]:.0f} %", 34)
+        colour = "black" if guess == true else ACCENT
+        words.text(0, 0.53, textwrap.fill(name(true), 34), va="bottom", fontsize=7.5, transform=words.transAxes)
+        words.text(0, 0.47, answer, va="top", fontsize=7.5, color=colour, transform=words.transAxes)
     return shown
 
 
@@ -102,13 +102,13 @@ def accuracy_bars(accuracies: Mapping[str, float], chance: Sequence[float], mech
     """Accuracies (percent) as bars, each with a mark where guessing would end."""
     ax = plt.subplots(figsize=(6, 0.9 + 0.3 * len(accuracies)))[1]
     places = range(len(accuracies))
-    ax.barh(places, accuracies.values(), height=0.55, color=MECHANISM_COLOURS[mechanism])
+    ax.barh(places, list(accuracies.values()), height=0.55, color=MECHANISM_COLOURS[mechanism])
     for place, (value, guess) in enumerate(zip(accuracies.values(), chance, strict=True)):
         label = None if place else "guessing"
         ax.plot([guess, guess], [place - 0.4, place + 0.4], color=ACCENT, linewidth=2.5, label=label)
         ax.text(max(value, guess) + 2, place, f"{value:.0f} %", va="center", fontsize=8)
     ax.set(xlim=(0, 112), xticks=range(0, 101, 25), xlabel="accuracy (%)", ylim=(len(places) - 0.4, -0.6))
-    ax.set_yticks(places, accuracies)
+    ax.set_yticks(places, list(accuracies))
     ax.legend(loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0)
     return ax
 

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
 from sasa_tutorial.training.evaluation import evaluate
@@ -261,7 +262,7 @@ class Training:
 
     def _stopped_message(self, stop: StopRequest) -> str:
         where = f"step {self.progress.step} of {self.steps}"
-        kept = f"saved in {self.checkpoint}; go on with --resume" if self.checkpoint else "not saved"
+        kept = f"saved in {shown(self.checkpoint)}; go on with --resume" if self.checkpoint else "not saved"
         return f"stopped by {stop.reason} at {where}; {kept}"
 
     def _save(self) -> None:

@@ -1,5 +1,6 @@
 """Which run it is: everything that decides a run's numbers, and where it is kept."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,8 +58,9 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Checkpoint, weights and lock of the run."""
-        return paths.build_root() / "runs" / f"{self.model}-{self.profile.name}-seed{self.seed}"
+        """Checkpoint, weights and lock of the run. Other settings are another run, in a folder of its own."""
+        settings = hashlib.sha256(self.identity.encode()).hexdigest()[:6]
+        return paths.build_root() / "runs" / f"{self.model}-{self.profile.name}-seed{self.seed}-{settings}"
 
     @property
     def records(self) -> Path:

@@ -16,6 +16,7 @@ from sasa_tutorial import __version__
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.cost import flops_per_image, parameter_count
 from sasa_tutorial.training.distributed import Processes, processes
@@ -124,7 +125,7 @@ class _Trainer:
         self.say(
             f"finished: validation top-1 {record.val_top1:.2f} %, test top-1 {record.test_top1:.2f} %, "
             f"top-5 {record.test_top5:.2f} %; {record.train_seconds:.1f} s of training, "
-            f"{record.images_per_second:,.0f} images/s; recorded in {plan.records}"
+            f"{record.images_per_second:,.0f} images/s; recorded in {shown(plan.records)}"
         )
         return Run(record=record, lines=training.progress.lines, model=training.trained, validation=training.validation)
 
@@ -133,7 +134,7 @@ class _Trainer:
             self.checkpoint.unlink(missing_ok=True)
         if self.checkpoint.exists() and not resume:
             raise CheckpointError(
-                f"{self.checkpoint} holds an unfinished run. Go on with --resume, or begin again with --fresh."
+                f"{shown(self.checkpoint)} holds an unfinished run. Go on with --resume, or begin again with --fresh."
             )
         return self.checkpoint.exists()
 
@@ -219,7 +220,9 @@ def _claim(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
         except BlockingIOError as error:
-            raise RunInUse(f"another process is training in {folder}. Wait for it, or choose another seed.") from error
+            raise RunInUse(
+                f"another process is training in {shown(folder)}. Wait for it, or choose another seed."
+            ) from error
         yield
 
 
