@@ -41,7 +41,7 @@ format: setup  ## Format code and notebooks, mend what can be mended
 
 notebooks: setup  ## Execute the notebooks in place and clean them, before a commit
 	$(BIN)/ruff format notebooks
-	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS)
+	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --coalesce-streams --execute --inplace $(NOTEBOOKS)
 	$(BIN)/$(CLEAN_NOTEBOOK) $(NOTEBOOKS)
 
 results: setup  ## Bring the table of results in the README up to date

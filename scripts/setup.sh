@@ -21,6 +21,9 @@ if ! "$VENV/bin/python" -c '' 2>/dev/null; then
     echo "setup: making $VENV with $("$PYTHON" -V)"
     "$PYTHON" -m venv --clear "$VENV" || fail "$VENV could not be made (see above)"
 fi
+# A .venv made by uv has no pip.
+"$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$VENV/bin/python" -m ensurepip >/dev/null 2>&1 ||
+    fail "$VENV has no pip and cannot get it; remove $VENV and run this again"
 if ! "$VENV/bin/uv" --version >/dev/null 2>&1; then
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv ||
         fail "uv could not be installed from the package index; is there a network (see above)?"

@@ -34,7 +34,7 @@ def cifar_resnet(spatial: SpatialLayer, *, depth: int = 26, width: float = 1.0, 
         num_classes: length of the output.
     """
     channels = scaled_channels(width)
-    stem = nn.Sequential(convolution_3x3(3, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
+    stem = nn.Sequential(convolution_3x3(3, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
     return ResNet(stem, channels, spatial, depth=depth, channels=channels, num_classes=num_classes)
 
 

@@ -58,10 +58,10 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
-        y = F.relu(self.reduce_norm(self.reduce(x)))
-        y = F.relu(self.spatial_norm(self.spatial(y)))
+        y = F.relu(self.reduce_norm(self.reduce(x)), inplace=True)
+        y = F.relu(self.spatial_norm(self.spatial(y)), inplace=True)
         y = self.expand_norm(self.expand(y))
-        return F.relu(y + self.shortcut(x))
+        return F.relu(y + self.shortcut(x), inplace=True)
 
 
 class ResNet(nn.Module):

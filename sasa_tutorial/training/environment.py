@@ -33,7 +33,8 @@ def device_name(device: torch.device) -> str:
     """The name of the GPU, or of the processor and how many of its cores compute."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def commit() -> str | None:
