@@ -29,6 +29,7 @@ if ! "$VENV/bin/uv" --version >/dev/null 2>&1; then
         fail "uv could not be installed from the package index; is there a network (see above)?"
 fi
 echo "setup: installing from uv.lock (PyTorch with CUDA is about 5 GB, the first time)"
-UV_PROJECT_ENVIRONMENT="$VENV" "$VENV/bin/uv" sync --quiet --locked --inexact --all-extras --python "$VENV/bin/python" ||
+# Compiled now, in parallel, rather than by the first notebook.
+UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT="$VENV" "$VENV/bin/uv" sync --quiet --locked --inexact --all-extras --python "$VENV/bin/python" ||
     fail "the locked packages could not be installed (see above); without a network nothing can be"
 echo "setup: done"

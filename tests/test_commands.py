@@ -41,7 +41,12 @@ def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path
     assert record["params"] == 153_132 and record["torch"] == torch.__version__
     assert 0 <= record["test_top1"] <= record["test_top5"] <= 100
     (folder,) = (tmp_path / "build" / "runs").glob("convolution-smoke-seed4-*")
-    assert sorted(file.name for file in folder.iterdir()) == ["lock", "weights.safetensors"]
+    assert [file.suffix for file in sorted(folder.iterdir())] == [".pt", "", ".safetensors"]
+    assert next(folder.glob("*.pt")).name.startswith("finished-")
+
+    again = command("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4", "--resume")
+    assert "trained before, on " in again.stdout and again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
+    assert local_records(tmp_path) == [record], "a run is recorded once"
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,12 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(images, tmp_path, st
     for count in stops:
         part = prepare(images, checkpoint=path)
         if path.exists():
-            part.resume()
+            part.resume(path)
         with pytest.raises(Stopped, match="saved in"):
             part.run(StopAfter(count))
     torch.rand(100)  # a new process would not have the old one's random state
     last = prepare(images, checkpoint=path)
-    last.resume()
+    last.resume(path)
     last.run(StopRequest())
     expected, found = numbers(whole), numbers(last)
     assert expected.keys() == found.keys()
@@ -179,7 +179,7 @@ def test_a_checkpoint_of_other_settings_is_refused(images, tmp_path):
     with pytest.raises(Stopped):
         first.run(StopAfter(1))
     with pytest.raises(CheckpointError, match="other settings:\n  there  epochs 2\n  here   epochs 3\n"):
-        prepare(images, checkpoint=path, identity="epochs 3").resume()
+        prepare(images, checkpoint=path, identity="epochs 3").resume(path)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """What a run runs on, for its record."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -48,6 +49,15 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return name + ("+" if changed else "")
+
+
+def library_fingerprint() -> str:
+    """A hash of the code that decides a run's numbers: the same code, settings and machine give the same run."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for room in ("layers", "kernels", "models", "datasets", "training"):
+        for file in sorted((paths.PACKAGE / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -158,18 +158,16 @@ class Training:
             if self._asked(stop, 0) and self.progress.step < self.steps:
                 raise Stopped(self._stopped_message(stop), stop.exit_code)
 
-    def resume(self) -> None:
-        """Go on from the checkpoint file.
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint file.
 
         Raises:
             CheckpointError: the file is damaged or belongs to a run with other settings.
         """
-        state: dict[str, Any] = self.processes.share_object(
-            lambda: load_checkpoint(self.checkpoint) if self.checkpoint else {}
-        )
+        state: dict[str, Any] = self.processes.share_object(lambda: load_checkpoint(path))
         if state["identity"] != self.identity:
             raise CheckpointError(
-                f"{self.checkpoint} belongs to a run with other settings:\n  there  {state['identity']}\n"
+                f"{path} belongs to a run with other settings:\n  there  {state['identity']}\n"
                 f"  here   {self.identity}\nRun with those settings, or begin again with --fresh."
             )
         self.model.load_state_dict(state["model"])

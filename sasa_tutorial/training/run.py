@@ -20,7 +20,7 @@ from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.cost import flops_per_image, parameter_count
 from sasa_tutorial.training.distributed import Processes, processes
-from sasa_tutorial.training.environment import commit, device_name, resolve_device
+from sasa_tutorial.training.environment import commit, device_name, library_fingerprint, resolve_device
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.images import TrainingImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
@@ -66,7 +66,8 @@ def train(
         epochs: instead of the profile's; the record is then a trial and stays out of the committed ones.
         steps: end after so many steps, the schedule shortened with them; a trial too.
         device: auto (CUDA where there is one), cpu, cuda, cuda:N.
-        resume: go on with an unfinished run of the same settings where there is one.
+        resume: go on with a run of the same settings where there is one: an unfinished one from where it stopped, a
+            finished one, by the same code, from its end, so that nothing is trained twice.
         fresh: throw an unfinished run away.
         minutes: save and stop after so many.
         say: where the lines go.
@@ -91,10 +92,11 @@ class _Trainer:
     def __init__(self, plan: Plan, group: Processes, say: Callable[[str], None]) -> None:
         self.plan, self.group, self.say = plan, group, say
         self.checkpoint = plan.folder / "checkpoint.pt"
+        self.finished = plan.folder / f"finished-{library_fingerprint()[:6]}.pt"
 
     def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
         plan, group = self.plan, self.group
-        unfinished = group.share_object(lambda: self._unfinished(resume, fresh))
+        start = group.share_object(lambda: self._start(resume, fresh))
         train_images, validation, test = plan.profile.load()
         training = self._prepare(train_images, validation.to(group.device))
         self.say(
@@ -103,9 +105,15 @@ class _Trainer:
             f"({'CIFAR-100' if plan.profile.dataset == 'cifar100' else 'synthetic'}), {training.steps:,} steps; "
             f"{device_name(group.device)}"
         )
-        if unfinished:
-            training.resume()
-            self.say(f"going on after step {training.progress.step:,}")
+        if start is not None:
+            training.resume(start)
+            self.say(
+                f"going on after step {training.progress.step:,}"
+                if start == self.checkpoint
+                else f"trained before, on {training.progress.started}; its log:"
+            )
+            for line in training.progress.lines:
+                self.say(str(line))
         with stop_requests(deadline) as stop, live_bar(training.steps, plan.model, enabled=group.first) as bar:
             training.report = lambda line: _above(bar, self.say, str(line))
             try:
@@ -129,14 +137,15 @@ class _Trainer:
         )
         return Run(record=record, lines=training.progress.lines, model=training.trained, validation=training.validation)
 
-    def _unfinished(self, resume: bool, fresh: bool) -> bool:
+    def _start(self, resume: bool, fresh: bool) -> Path | None:
+        """The file to go on from; None to begin."""
         if fresh:
             self.checkpoint.unlink(missing_ok=True)
         if self.checkpoint.exists() and not resume:
             raise CheckpointError(
                 f"{shown(self.checkpoint)} holds an unfinished run. Go on with --resume, or begin again with --fresh."
             )
-        return self.checkpoint.exists()
+        return next((path for path in (self.checkpoint, self.finished) if resume and path.exists()), None)
 
     def _prepare(self, train_images: LabelledImages, validation: LabelledImages) -> Training:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
@@ -193,14 +202,19 @@ class _Trainer:
         )
 
     def _keep(self, record: Record, model: nn.Module | None = None) -> None:
-        """Weights, then record, then the checkpoint may go: whenever a kill comes, nothing is lost or doubled."""
+        """Weights, then record, then the checkpoint is put away: whenever a kill comes, nothing is lost or doubled."""
         if not self.group.first:
             return
         if model is not None:
             weights = {name: value.contiguous() for name, value in model.state_dict().items()}
             save_file(weights, self.plan.folder / "weights.safetensors")
         append_record(self.plan.records, record)
-        self.checkpoint.unlink(missing_ok=True)
+        if model is None:
+            self.checkpoint.unlink(missing_ok=True)
+        elif self.checkpoint.exists():
+            for old in self.plan.folder.glob("finished-*.pt"):
+                old.unlink()
+            self.checkpoint.replace(self.finished)
 
 
 @contextmanager
