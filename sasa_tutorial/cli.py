@@ -159,7 +159,7 @@ def check(root: Path | None) -> None:
 
     findings = check_cifar100(root)
     for finding in findings:
-        click.echo(f"{finding.path}: {'ok' if finding.ok else finding.problem}")
+        click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 

@@ -187,8 +187,12 @@ def test_missing_stops_in_time_and_goes_on(command, tmp_path):
 
 
 def test_two_processes_get_the_loss_of_one(tmp_path, command):
-    """Same global batch, gradients averaged, norms over the whole batch: the numbers of one process, up to rounding."""
-    arguments = ("train", "convolution", "--profile", "smoke", "--steps", "8")
+    """Same global batch, gradients averaged, norms over the whole batch: the numbers of one process, up to rounding.
+
+    Three steps: enough for a wrong gradient or a norm over half a batch to show in the losses (at the first step
+    already), too few for the network to amplify the rounding.
+    """
+    arguments = ("train", "convolution", "--profile", "smoke", "--steps", "3")
     alone = command(*arguments, timeout=200)
     assert alone.returncode == 0, alone.stderr
     torchrun = str(Path(script()).parent / "torchrun")
@@ -200,13 +204,13 @@ def test_two_processes_get_the_loss_of_one(tmp_path, command):
         env={**os.environ, "OMP_NUM_THREADS": "1", "SASA_BUILD": str(tmp_path / "two")},
     )
     assert together.returncode == 0, together.stderr
-    one, two = (losses_and_norm(result.stdout) for result in (alone, together))
-    assert one == pytest.approx(two, abs=2e-3)
+    one, two = (printed_losses(result.stdout) for result in (alone, together))
+    assert one == pytest.approx(two, abs=1.5e-3)  # printed with three decimals
     (record,) = [json.loads(line) for line in (tmp_path / "two" / "runs" / "records.jsonl").read_text().splitlines()]
     assert record["device"].endswith(" x 2")
 
 
-def losses_and_norm(output: str) -> list[float]:
+def printed_losses(output: str) -> list[float]:
     (line,) = re.findall(r"^epoch .*$", output, re.M)
     return [float(re.search(rf"{name} ([\d.]+)", line)[1]) for name in ("train loss", "val loss")]
 

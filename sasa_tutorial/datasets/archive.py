@@ -102,7 +102,7 @@ def _read_checked(path: Path, expected: str) -> tuple[bytes, str]:
             parent = path.parent
             if parent.is_dir():
                 return b"", "is missing"
-            return b"", f"is missing: {parent} is {'a file, expected a folder' if parent.exists() else 'missing too'}"
+            return b"", f"is missing: its folder is {'a file, expected a folder' if parent.exists() else 'missing too'}"
         if not path.is_file():
             return b"", f"is {'a folder' if path.is_dir() else 'no regular file'}, expected a file"
         content = path.read_bytes()
