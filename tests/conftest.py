@@ -47,3 +47,17 @@ def script() -> str:
 def real_data() -> bool:
     """Whether the official CIFAR-100 lies where the library looks for it."""
     return (paths.data_root() / "cifar-100-python" / "train").is_file()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """After the tests of the mutants, the table: which public bug which test has noticed."""
+    killed = [
+        dict(report.user_properties)["killed"]
+        for report in terminalreporter.stats.get("passed", [])
+        if "killed" in dict(report.user_properties)
+    ]
+    if killed:
+        width = max(len(name) for name, _ in killed)
+        terminalreporter.section(f"{len(killed)} public bugs, each noticed by a test")
+        for name, killer in killed:
+            terminalreporter.write_line(f"{name:<{width}}  {killer}")

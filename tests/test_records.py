@@ -125,7 +125,8 @@ def test_the_grid_is_unique_and_knows_what_it_lacks():
     assert len({plan.identity for plan in plans}) == len(plans)
     assert len(missing_runs([])) == len(plans)
     done = record()
-    assert [plan.seed for plan in missing_runs([done])] == [1, 2]
+    missing = [plan.seed for plan in missing_runs([done]) if plan.model == "convolution"]
+    assert missing == [1, 2]
     assert len(missing_runs([replace(done, status="diverged")])) == len(plans) - 1
     assert len(missing_runs([replace(done, config={**done.config, "epochs": 1})])) == len(plans)
 

@@ -1,0 +1,91 @@
+"""Choosing how local attention is computed, and refusing what no backend can compute."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sasa_tutorial.kernels import reference, streaming
+from sasa_tutorial.layers.neighborhoods import check_kernel_size
+
+_BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference.attend, "streaming": streaming.attend}
+
+
+def available_backends() -> tuple[str, ...]:
+    """The backends that run here, besides "auto"."""
+    return tuple(_BACKENDS)
+
+
+def local_attention(
+    q: Float[Tensor, "b heads d h w"],
+    k: Float[Tensor, "b heads d h w"] | None,
+    v: Float[Tensor, "b heads d h w"],
+    row: Float[Tensor, "d1 kh"] | None = None,
+    col: Float[Tensor, "d2 kw"] | None = None,
+    *,
+    kernel_size: int,
+    backend: str = "auto",
+) -> Float[Tensor, "b heads d h w"]:
+    """Attention of every pixel to the kernel_size x kernel_size window around it, inside the image.
+
+    Args:
+        q, k, v: queries, keys and values; k may be None, then only the offsets decide.
+        row, col: tables of relative offsets, (d1, k) for the first d1 of the d channels of a head and (d2, k) for the
+            other d2; both or neither.
+        kernel_size: odd.
+        backend: "reference", "streaming", or "auto", the fastest that can take the input.
+
+    Shapes: (b, heads, d, h, w), any sizes. Logits are not scaled.
+
+    Raises:
+        ValueError: shapes that do not fit, no logits at all, an unknown backend.
+
+    Source: Ramachandran et al. 2019, arXiv:1906.05909, Eq. 2 and 3.
+    """
+    _check(q, k, v, row, col, kernel_size)
+    if backend == "auto":
+        # On the meta device nothing is computed but FLOPs are counted, and those of the equation are the reference's.
+        backend = "reference" if q.device.type == "meta" else "streaming"
+    if backend not in _BACKENDS:
+        raise ValueError(f"backend must be auto, {', '.join(_BACKENDS)}, got {backend!r}")
+    return _BACKENDS[backend](q, k, v, row, col, kernel_size)
+
+
+def local_attention_weights(
+    q: Float[Tensor, "b heads d h w"],
+    k: Float[Tensor, "b heads d h w"] | None,
+    row: Float[Tensor, "d1 kh"] | None = None,
+    col: Float[Tensor, "d2 kw"] | None = None,
+    *,
+    kernel_size: int,
+) -> Float[Tensor, "b heads h w kh kw"]:
+    """The weights that `local_attention` uses, to look at; they sum to 1 over each window.
+
+    Raises:
+        ValueError: as `local_attention`.
+    """
+    _check(q, k, q, row, col, kernel_size)
+    return reference.weights(q, k, row, col, kernel_size)
+
+
+def _check(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, kernel_size: int) -> None:
+    check_kernel_size(kernel_size)
+    if q.ndim != 5:
+        raise ValueError(f"q must be 5-D (b, heads, d, h, w), got {q.ndim}-D of shape {tuple(q.shape)}")
+    if k is not None and k.shape != q.shape:
+        raise ValueError(f"k must have the shape of q, {tuple(q.shape)}, got {tuple(k.shape)}")
+    if v.ndim != 5 or v.shape[:2] != q.shape[:2] or v.shape[3:] != q.shape[3:]:
+        raise ValueError(f"v must have the shape of q, {tuple(q.shape)}, up to d; got {tuple(v.shape)}")
+    if (row is None) != (col is None):
+        raise ValueError("row and col belong together: give both tables or neither")
+    if row is None and k is None:
+        raise ValueError("without k and without offsets there are no logits; give one of them")
+    if row is not None:
+        widths = row.shape[0] + col.shape[0]
+        if row.ndim != 2 or col.ndim != 2 or row.shape[1] != kernel_size or col.shape[1] != kernel_size:
+            raise ValueError(
+                f"row and col must be (d1, {kernel_size}) and (d2, {kernel_size}), "
+                f"got {tuple(row.shape)} and {tuple(col.shape)}"
+            )
+        if widths != q.shape[2]:
+            raise ValueError(f"row and col must have d = {q.shape[2]} channels together, got {widths}")

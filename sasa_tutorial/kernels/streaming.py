@@ -1,0 +1,210 @@
+"""Local attention as a loop of shifts, in plain PyTorch: fast on a CPU, and nothing of size k² times the channels.
+
+The window cell (a, b) of every query at once is the key image shifted by (a, b). So the logits of one cell are a sum
+over channels of query plane times shifted key plane, and the output is a sum over cells of weight plane times shifted
+value plane: multiply-adds over whole planes, which is what processors are fastest at. Images and heads are the last
+axis here, so that a shift along a row, too, reads memory in long straight runs.
+
+The logits of a few images at a time exist, k² numbers a pixel and head; the backward pass computes them again instead
+of keeping them. Both passes are registered as operators, so `torch.compile` takes each as one step of its graph.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+FAR = -1e30  # a logit for cells outside the image: exp gives exactly 0, and no sum of three becomes infinite
+# Pixels times images times heads at a time. A CPU likes planes that stay in its caches; a GPU likes long ones.
+PLANE_ON_CPU, PLANE_ON_GPU = 2**16, 2**21
+
+
+def attend(
+    q: Float[Tensor, "b heads d h w"],
+    k: Float[Tensor, "b heads d h w"] | None,
+    v: Float[Tensor, "b heads d h w"],
+    row: Float[Tensor, "d1 kh"] | None,
+    col: Float[Tensor, "d2 kw"] | None,
+    kernel_size: int,
+) -> Float[Tensor, "b heads d h w"]:
+    """The weighted sum of the values in each window. Under autocast and in half precision it computes in float32."""
+    # Beyond the image there is nothing to reach: a window larger than it uses the middle of the tables.
+    reach = [min(kernel_size // 2, side - 1) for side in q.shape[3:]]
+    row, col = (None if t is None else _middle(t, r) for t, r in zip((row, col), reach, strict=True))
+    return _forward(q, k, v, row, col, reach)
+
+
+@torch.library.custom_op("sasa_tutorial::streaming_local_attention", mutates_args=())
+def _forward(
+    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> Tensor:
+    out = torch.empty_like(v, memory_format=torch.contiguous_format)
+    for part in _parts(q):
+        queries, keys, values = _planes(q, part), _planes(k, part), _planes(v, part)
+        shape = tuple(queries.shape[1:])
+        weights = _weights(queries, keys, _tables(row, col, queries.dtype), reach, shape)
+        mixed = torch.zeros_like(values)
+        for weight, value in zip(weights, _shifts(_padded(values, reach), reach, shape), strict=True):
+            for channel in range(len(mixed)):
+                mixed[channel].addcmul_(weight, value[channel])
+        _put(out, part, mixed)
+    return out
+
+
+@_forward.register_fake
+def _(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
+    return torch.empty_like(v, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("sasa_tutorial::streaming_local_attention_backward", mutates_args=())
+def _backward(
+    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    gradients = tuple(torch.zeros_like(_or_nothing(x, q), memory_format=torch.contiguous_format) for x in (q, k, v))
+    dtype = _dtype(q)
+    grad_row, grad_col = (torch.zeros_like(_or_nothing(table, q), dtype=dtype) for table in (row, col))
+    for part in _parts(q):
+        queries, keys, values, upstream = (_planes(x, part) for x in (q, k, v, grad))
+        shape = tuple(queries.shape[1:])
+        tables = _tables(row, col, dtype)
+        weights = _weights(queries, keys, tables, reach, shape)
+        padded_values = _padded(values, reach)
+        to_queries, to_padded_values = torch.zeros_like(queries), torch.zeros_like(padded_values)
+        # First the gradient of each weight, and of the values: out = Σ weight · shifted value.
+        to_logits = torch.zeros_like(weights)
+        shifted = zip(_shifts(padded_values, reach, shape), _shifts(to_padded_values, reach, shape), strict=True)
+        for weight, to_logit, (value, to_value) in zip(weights, to_logits, shifted, strict=True):
+            for channel in range(len(value)):
+                to_logit.addcmul_(upstream[channel], value[channel])
+                to_value[channel].addcmul_(upstream[channel], weight)
+        # Then through the softmax: weight · (its gradient - the mean of all of them under the weights).
+        mean = torch.zeros(shape, dtype=dtype, device=q.device)
+        for weight, to_logit in zip(weights, to_logits, strict=True):
+            mean.addcmul_(weight, to_logit)
+        to_logits.sub_(mean).mul_(weights)
+        del weights
+        if keys is not None:
+            padded_keys = _padded(keys, reach)
+            to_padded_keys = torch.zeros_like(padded_keys)
+            shifted = zip(_shifts(padded_keys, reach, shape), _shifts(to_padded_keys, reach, shape), strict=True)
+            for to_logit, (key, to_key) in zip(to_logits, shifted, strict=True):
+                for channel in range(len(key)):
+                    to_queries[channel].addcmul_(to_logit, key[channel])
+                    to_key[channel].addcmul_(to_logit, queries[channel])
+            _put(gradients[1], part, _cut(to_padded_keys, reach, shape))
+        if tables is not None:
+            cells = to_logits.unflatten(0, (2 * reach[0] + 1, 2 * reach[1] + 1))
+            for table, to_table, by_offset, some in (
+                (tables[0], grad_row, cells.sum(dim=1), slice(len(tables[0]))),
+                (tables[1], grad_col, cells.sum(dim=0), slice(len(tables[0]), None)),
+            ):
+                to_queries[some] += torch.einsum("dk,k...->d...", table, by_offset)
+                to_table += torch.einsum("d...,k...->dk", queries[some], by_offset)
+        _put(gradients[0], part, to_queries)
+        _put(gradients[2], part, _cut(to_padded_values, reach, shape))
+    return *gradients, *(g.to(_or_nothing(t, q).dtype) for g, t in ((grad_row, row), (grad_col, col)))
+
+
+@_backward.register_fake
+def _(
+    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    contiguous = {"memory_format": torch.contiguous_format}
+    return tuple(torch.empty_like(_or_nothing(x, q), **contiguous) for x in (q, k, v, row, col))
+
+
+def _keep(ctx, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.reach = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    inputs = ctx.saved_tensors
+    gradients = _backward(grad, *inputs, ctx.reach)
+    return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), None
+
+
+_forward.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _weights(
+    queries: Float[Tensor, "d h w n"],
+    keys: Float[Tensor, "d h w n"] | None,
+    tables: tuple[Float[Tensor, "d1 kh"], Float[Tensor, "d2 kw"]] | None,
+    reach: list[int],
+    shape: tuple[int, int, int],
+) -> Float[Tensor, "cells h w n"]:
+    """The softmax over the cells of the window, in the order of `_shifts`."""
+    h, w, n = shape
+    by_row = _outside(h, reach[0], queries).view(-1, h, 1, 1)
+    by_col = _outside(w, reach[1], queries).view(-1, 1, w, 1)
+    if tables is not None:
+        d_row = len(tables[0])
+        by_row = torch.einsum("dk,dhwn->khwn", tables[0], queries[:d_row]) + by_row
+        by_col = torch.einsum("dk,dhwn->khwn", tables[1], queries[d_row:]) + by_col
+    logits = (by_row[:, None] + by_col[None]).flatten(0, 1).expand(-1, h, w, n).contiguous()
+    if keys is not None:
+        for logit, key in zip(logits, _shifts(_padded(keys, reach), reach, shape), strict=True):
+            for channel in range(len(queries)):
+                logit.addcmul_(queries[channel], key[channel])
+    return torch.softmax(logits, dim=0)
+
+
+def _outside(side: int, reach: int, like: Tensor) -> Float[Tensor, "offsets side"]:
+    """0 where position + offset is in the image, FAR where not."""
+    position = torch.arange(side, device=like.device)
+    reached = position + torch.arange(-reach, reach + 1, device=like.device)[:, None]
+    zeros = torch.zeros(reached.shape, dtype=like.dtype, device=like.device)
+    return zeros.masked_fill((reached < 0) | (reached >= side), FAR)
+
+
+def _shifts(padded: Tensor, reach: list[int], shape: tuple[int, int, int]) -> Iterator[Tensor]:
+    """The planes seen from every cell of the window, row by row: views, nothing is copied."""
+    for a in range(2 * reach[0] + 1):
+        for b in range(2 * reach[1] + 1):
+            yield padded[:, a : a + shape[0], b : b + shape[1]]
+
+
+def _padded(planes: Float[Tensor, "d h w n"], reach: list[int]) -> Float[Tensor, "d h2 w2 n"]:
+    return F.pad(planes, (0, 0, reach[1], reach[1], reach[0], reach[0]))
+
+
+def _cut(padded: Tensor, reach: list[int], shape: tuple[int, int, int]) -> Tensor:
+    return padded[:, reach[0] : reach[0] + shape[0], reach[1] : reach[1] + shape[1]]
+
+
+def _parts(q: Tensor) -> Iterator[slice]:
+    """Slices over the images, each about a plane's worth."""
+    images, heads, _, h, w = q.shape
+    plane = PLANE_ON_CPU if q.device.type == "cpu" else PLANE_ON_GPU
+    step = max(1, plane // (heads * h * w))
+    return (slice(start, start + step) for start in range(0, images, step))
+
+
+def _planes(x: Tensor | None, part: slice) -> Float[Tensor, "d h w n"] | None:
+    return None if x is None else rearrange(x[part].to(_dtype(x)), "b heads d h w -> d h w (b heads)").contiguous()
+
+
+def _put(out: Float[Tensor, "b heads d h w"], part: slice, planes: Float[Tensor, "d h w n"]) -> None:
+    out[part] = rearrange(planes, "d h w (b heads) -> b heads d h w", heads=out.shape[1])
+
+
+def _tables(row: Tensor | None, col: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    return None if row is None or col is None else (row.to(dtype), col.to(dtype))
+
+
+def _middle(table: Float[Tensor, "d k"], reach: int) -> Float[Tensor, "d k2"]:
+    centre = table.shape[1] // 2
+    return table[:, centre - reach : centre + reach + 1].contiguous()
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
+    """An operator has to return tensors: an empty one stands for the gradient of what was not given."""
+    return like.new_empty(0) if x is None else x

@@ -1,0 +1,68 @@
+"""External attention: the keys and values are two learned memories, the same for every image.
+
+    A = norm(q M_kᵀ),  y = A M_v            norm: softmax over the pixels, then each pixel's row divided by its sum
+
+Slots compete for nothing at first: each spreads a total of 1 over the pixels; then each pixel shares itself out among
+the slots. Together this is the softmax over slots of (logits - logsumexp of the logits over pixels).
+
+Source: Guo et al. 2021, arXiv:2105.02358.
+"""
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
+
+
+class ExternalAttention2d(nn.Module):
+    """Attention to `slots` learned key-value pairs, shared by all images and all heads.
+
+    Args:
+        in_channels, out_channels: as in a convolution.
+        slots: rows of each memory.
+        heads: contiguous groups of d = out_channels / heads channels.
+
+    Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
+    Cost: n (c_in c_out + 2 c_out slots + c_out²) multiply-adds: linear in the number of pixels n.
+
+    The two memories are untied, as in the paper and unlike the released code on a CPU, where they share storage. The
+    residual, the batch norm and the ReLU around it belong to the network's block.
+
+    Raises:
+        ValueError: arguments that do not fit; an input of another shape.
+
+    Source: Guo et al. 2021, arXiv:2105.02358, Sec. 3.2 and Algorithm 1; heads: Sec. 3.3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, slots: int = 64, heads: int = 1) -> None:
+        super().__init__()
+        check_channels(in_channels=in_channels, out_channels=out_channels, slots=slots)
+        head_dim = check_heads(out_channels, heads)
+        self.in_channels, self.heads = in_channels, heads
+        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.to_out = nn.Conv2d(out_channels, out_channels, 1, bias=False)
+        self.memory_k = nn.Parameter(torch.randn(slots, head_dim) * head_dim**-0.5)
+        self.memory_v = nn.Parameter(torch.randn(slots, head_dim) * slots**-0.5)
+
+    def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
+        weights = self.attention_weights(x)
+        y = einsum(weights, self.memory_v, "b heads n s, s d -> b heads d n")
+        return self.to_out(y.reshape(x.shape[0], -1, *x.shape[2:]))
+
+    def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads n s"]:
+        """How pixel n shares itself out among the slots; sums to 1 over s."""
+        check_images(x, self.in_channels)
+        q = self.to_q(x).unflatten(1, (self.heads, -1)).flatten(3)
+        return double_normalization(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
+
+
+def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
+    """Softmax over the pixels n, then division by the sum over the slots s; in float32 at least.
+
+    Computed as softmax_s(logits - logsumexp_n(logits)), which is equal and needs no 1e-9 against division by zero: that
+    number is 0 in float16.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.softmax(logits - torch.logsumexp(logits, dim=-2, keepdim=True), dim=-1)

@@ -1,0 +1,88 @@
+"""Local self-attention: every pixel looks at the k x k window around it.
+
+    y_ij = Σ_{(a,b) ∈ N_k(i,j)} softmax_ab(q_ij · k_ab + q_ij · r_{a-i,b-j}) v_ab                  (SASA, Eq. 2 and 3)
+
+The number of parameters does not depend on k, the cost grows with the number of pixels and not with its square.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sasa_tutorial import kernels
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
+from sasa_tutorial.layers.neighborhoods import check_kernel_size
+from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d
+
+
+class LocalSelfAttention2d(nn.Module):
+    """The stand-alone layer: a drop-in replacement for a k x k convolution of stride 1.
+
+    Args:
+        in_channels, out_channels: as in a convolution.
+        kernel_size: side k of the window, odd.
+        heads: contiguous groups of d = out_channels / heads channels.
+        relative: add q·r; without it the layer does not know where in its window a pixel is (lesson 03).
+        content: include q·k; without it there is no `to_k`, and the weights depend on the query alone (SASA, Table 6).
+        grouped: project each head from its own part of the input, as the paper's text says; its tables were made with
+            dense projections, the default here.
+
+    Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
+    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds.
+
+    Where the paper is silent: cells outside the image get weight 0, and heads share the offsets. As in the paper there
+    is no scaling of the logits and no output projection.
+
+    Raises:
+        ValueError: an even k, heads that do not divide the channels, neither content nor relative; an input of another
+            shape.
+
+    Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 7,
+        heads: int = 8,
+        *,
+        relative: bool = True,
+        content: bool = True,
+        grouped: bool = False,
+    ) -> None:
+        super().__init__()
+        check_channels(in_channels=in_channels, out_channels=out_channels)
+        head_dim = check_heads(out_channels, heads)
+        check_kernel_size(kernel_size)
+        if not (relative or content):
+            raise ValueError("relative=False and content=False leave no logits; keep one of them")
+        if grouped:
+            check_heads(in_channels, heads, "in_channels of grouped projections")
+        self.in_channels, self.heads, self.kernel_size = in_channels, heads, kernel_size
+
+        def projection() -> nn.Conv2d:
+            return nn.Conv2d(in_channels, out_channels, 1, groups=heads if grouped else 1, bias=False)
+
+        self.to_q = projection()
+        self.to_k = projection() if content else None
+        self.to_v = projection()
+        self.offsets = RelativeOffsets2d(head_dim, kernel_size) if relative else None
+
+    def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
+        check_images(x, self.in_channels)
+        q, k = self._queries_and_keys(x)
+        v = split_heads(self.to_v(x), self.heads)
+        return join_heads(kernels.local_attention(q, k, v, *self._tables(), kernel_size=self.kernel_size))
+
+    def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads h w kh kw"]:
+        """How much each pixel takes from each cell of its window; sums to 1 over the window, 0 outside the image."""
+        check_images(x, self.in_channels)
+        q, k = self._queries_and_keys(x)
+        return kernels.local_attention_weights(q, k, *self._tables(), kernel_size=self.kernel_size)
+
+    def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        k = None if self.to_k is None else split_heads(self.to_k(x), self.heads)
+        return split_heads(self.to_q(x), self.heads), k
+
+    def _tables(self) -> tuple[Tensor | None, Tensor | None]:
+        return (None, None) if self.offsets is None else (self.offsets.row, self.offsets.col)
