@@ -1,6 +1,8 @@
 """The command `sasa-tutorial`."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from sasa_tutorial.errors import TutorialError
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
+DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 PROFILE = click.option(
     "--profile",
     default="auto",
@@ -53,7 +56,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of weights, order and crops.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the profile's; the record is then a trial.")
 @click.option("--steps", type=click.IntRange(min=1), help="End after so many steps; a trial too.")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@DEVICE
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
 @click.option("--fresh", is_flag=True, help="Throw an unfinished run away and begin again.")
 @click.option("--missing", is_flag=True, help="Instead of MODEL: every planned run that has no record yet.")
@@ -126,6 +129,41 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
         click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
     else:
         click.echo(markdown_table(records) if markdown else plain_table(records))
+
+
+@cli.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Of the interleaved timing.")
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images.")
+@click.option("--channels", type=click.IntRange(min=8), default=64, show_default=True, help="In and out.")
+@click.option("--size", type=click.IntRange(min=1), default=32, show_default=True, help="Pixels, both sides.")
+@click.option("--kernel-size", type=click.IntRange(min=1), default=7, show_default=True, help="Window of attention.")
+@click.option("--heads", type=click.IntRange(min=1), default=8, show_default=True)
+@DEVICE
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def bench(rounds: int, device: str, as_json: bool, **shape: int) -> None:
+    """Measure time and memory of local attention against convolution."""
+    from sasa_tutorial.bench import Setting, measure_layers, subjects, table
+    from sasa_tutorial.training.environment import device_name, resolve_device
+    from sasa_tutorial.training.progress import live_bar
+
+    where = resolve_device(device)
+    setting = Setting(device=str(where), **shape)
+    with live_bar(rounds + 1 + len(subjects(setting.device)), "bench", enabled=True) as bar:
+        results = measure_layers(setting, rounds=rounds, done=lambda: bar.update(1))
+    if as_json:
+        document = {"device": device_name(where), "torch": torch_version(), "results": [asdict(r) for r in results]}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo(
+            f"{setting}\n{device_name(where)}, torch {torch_version()}, medians of {rounds} interleaved rounds\n"
+        )
+        click.echo(table(results))
+
+
+def torch_version() -> str:
+    import torch
+
+    return torch.__version__
 
 
 @cli.group()

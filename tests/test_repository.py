@@ -19,9 +19,10 @@ PACKAGE = ROOT / "sasa_tutorial"
 ROOMS = {
     "layers": {"layers", "kernels"},
     "kernels": {"kernels", "layers.neighborhoods"},
+    "bench": {"bench", "kernels", "layers"},
     "models": {"layers", "models"},
     "datasets": {"datasets", "paths", "errors"},
-    "training": {"training", "models", "datasets", "paths", "errors"},
+    "training": {"training", "models", "kernels", "datasets", "paths", "errors"},
     "teaching": {"teaching", "training", "datasets", "layers"},
     "series": {"series", "paths", "errors"},
     "paths": set(),

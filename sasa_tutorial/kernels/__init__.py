@@ -5,6 +5,20 @@
 Every backend gives the same values and gradients; they differ in time, memory, and in what they can take.
 """
 
-from sasa_tutorial.kernels.dispatch import available_backends, local_attention, local_attention_weights
+from sasa_tutorial.kernels.dispatch import (
+    available_backends,
+    fastest_backend,
+    local_attention,
+    local_attention_weights,
+    using,
+    why_unavailable,
+)
 
-__all__ = ["available_backends", "local_attention", "local_attention_weights"]
+__all__ = [
+    "available_backends",
+    "fastest_backend",
+    "local_attention",
+    "local_attention_weights",
+    "using",
+    "why_unavailable",
+]

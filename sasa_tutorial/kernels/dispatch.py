@@ -1,19 +1,43 @@
 """Choosing how local attention is computed, and refusing what no backend can compute."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels import reference, streaming
+from sasa_tutorial.kernels import native, reference, streaming
 from sasa_tutorial.layers.neighborhoods import check_kernel_size
 
-_BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference.attend, "streaming": streaming.attend}
+_BACKENDS: dict[str, Callable[..., Tensor]] = {
+    "reference": reference.attend,
+    "streaming": streaming.attend,
+    "native": native.attend,
+}
+DEFAULT = os.environ.get("SASA_LOCAL_ATTENTION", "auto")  # what "auto" means; for comparisons of whole trainings
+
+
+@contextmanager
+def using(backend: str) -> Iterator[None]:
+    """Within the block "auto" means `backend` wherever that can take the tensors: for comparisons of whole layers."""
+    global DEFAULT
+    before, DEFAULT = DEFAULT, backend
+    try:
+        yield
+    finally:
+        DEFAULT = before
 
 
 def available_backends() -> tuple[str, ...]:
     """The backends that run here, besides "auto"."""
-    return tuple(_BACKENDS)
+    return tuple(name for name in _BACKENDS if not why_unavailable(name))
+
+
+def why_unavailable(backend: str) -> str:
+    """Why a backend does not run on this machine; empty where it does."""
+    return native.problem() if backend == "native" else ""
 
 
 def local_attention(
@@ -33,22 +57,44 @@ def local_attention(
         row, col: tables of relative offsets, (d1, k) for the first d1 of the d channels of a head and (d2, k) for the
             other d2; both or neither.
         kernel_size: odd.
-        backend: "reference", "streaming", or "auto", the fastest that can take the input.
+        backend: "reference" (windows, readable), "streaming" (plain PyTorch), "native" (C, CPU), or "auto", the fastest
+            that can take the input.
 
     Shapes: (b, heads, d, h, w), any sizes. Logits are not scaled.
 
     Raises:
-        ValueError: shapes that do not fit, no logits at all, an unknown backend.
+        ValueError: shapes that do not fit, no logits at all, a backend that is unknown or cannot take the input.
 
     Source: Ramachandran et al. 2019, arXiv:1906.05909, Eq. 2 and 3.
     """
     _check(q, k, v, row, col, kernel_size)
-    if backend == "auto":
-        # On the meta device nothing is computed but FLOPs are counted, and those of the equation are the reference's.
-        backend = "reference" if q.device.type == "meta" else "streaming"
-    if backend not in _BACKENDS:
-        raise ValueError(f"backend must be auto, {', '.join(_BACKENDS)}, got {backend!r}")
-    return _BACKENDS[backend](q, k, v, row, col, kernel_size)
+    name = fastest_backend(q.device.type, not native.refuses(q, v)) if backend == "auto" else backend
+    if name not in _BACKENDS:
+        raise ValueError(f"backend must be auto, {', '.join(_BACKENDS)}, got {name!r}")
+    if name == "native" and (problem := native.refuses(q, v) or _why_unavailable_constant(name)):
+        raise ValueError(f"the native backend cannot be used: {problem}")
+    return _BACKENDS[name](q, k, v, row, col, kernel_size)
+
+
+@torch.compiler.assume_constant_result
+def fastest_backend(device: str, fits_native: bool = True) -> str:
+    """What "auto" means on a device.
+
+    Args:
+        device: its type, such as "cpu".
+        fits_native: whether the native backend could take the tensors.
+    """
+    if device == "meta":
+        # Nothing is computed there, but FLOPs are counted, and those of the equation are the reference's.
+        return "reference"
+    if DEFAULT != "auto" and (DEFAULT != "native" or fits_native):
+        return DEFAULT
+    return "native" if fits_native and not why_unavailable("native") else "streaming"
+
+
+@torch.compiler.assume_constant_result
+def _why_unavailable_constant(backend: str) -> str:
+    return why_unavailable(backend)
 
 
 def local_attention_weights(

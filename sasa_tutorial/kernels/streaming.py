@@ -6,7 +6,7 @@ value plane: multiply-adds over whole planes, which is what processors are faste
 axis here, so that a shift along a row, too, reads memory in long straight runs.
 
 The logits of a few images at a time exist, k² numbers a pixel and head; the backward pass computes them again instead
-of keeping them. Both passes are registered as operators, so `torch.compile` takes each as one step of its graph.
+of keeping them.
 """
 
 from collections.abc import Iterator
@@ -17,30 +17,15 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from sasa_tutorial.kernels.operators import operator, or_nothing
+
 FAR = -1e30  # a logit for cells outside the image: exp gives exactly 0, and no sum of three becomes infinite
 # Pixels times images times heads at a time. A CPU likes planes that stay in its caches; a GPU likes long ones.
 PLANE_ON_CPU, PLANE_ON_GPU = 2**16, 2**21
 
 
-def attend(
-    q: Float[Tensor, "b heads d h w"],
-    k: Float[Tensor, "b heads d h w"] | None,
-    v: Float[Tensor, "b heads d h w"],
-    row: Float[Tensor, "d1 kh"] | None,
-    col: Float[Tensor, "d2 kw"] | None,
-    kernel_size: int,
-) -> Float[Tensor, "b heads d h w"]:
-    """The weighted sum of the values in each window. Under autocast and in half precision it computes in float32."""
-    # Beyond the image there is nothing to reach: a window larger than it uses the middle of the tables.
-    reach = [min(kernel_size // 2, side - 1) for side in q.shape[3:]]
-    row, col = (None if t is None else _middle(t, r) for t, r in zip((row, col), reach, strict=True))
-    return _forward(q, k, v, row, col, reach)
-
-
-@torch.library.custom_op("sasa_tutorial::streaming_local_attention", mutates_args=())
-def _forward(
-    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
-) -> Tensor:
+def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
+    """The weighted sum of the values in each window; in float32 at least."""
     out = torch.empty_like(v, memory_format=torch.contiguous_format)
     for part in _parts(q):
         queries, keys, values = _planes(q, part), _planes(k, part), _planes(v, part)
@@ -54,80 +39,67 @@ def _forward(
     return out
 
 
-@_forward.register_fake
-def _(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
-    return torch.empty_like(v, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("sasa_tutorial::streaming_local_attention_backward", mutates_args=())
-def _backward(
+def backward(
     grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    gradients = tuple(torch.zeros_like(_or_nothing(x, q), memory_format=torch.contiguous_format) for x in (q, k, v))
+    """The gradients of q, k, v, row and col."""
+    gradients = tuple(torch.zeros_like(or_nothing(x, q), memory_format=torch.contiguous_format) for x in (q, k, v))
     dtype = _dtype(q)
-    grad_row, grad_col = (torch.zeros_like(_or_nothing(table, q), dtype=dtype) for table in (row, col))
+    grad_row, grad_col = (torch.zeros_like(or_nothing(table, q), dtype=dtype) for table in (row, col))
+    tables = _tables(row, col, dtype)
     for part in _parts(q):
         queries, keys, values, upstream = (_planes(x, part) for x in (q, k, v, grad))
         shape = tuple(queries.shape[1:])
-        tables = _tables(row, col, dtype)
         weights = _weights(queries, keys, tables, reach, shape)
-        padded_values = _padded(values, reach)
-        to_queries, to_padded_values = torch.zeros_like(queries), torch.zeros_like(padded_values)
-        # First the gradient of each weight, and of the values: out = Σ weight · shifted value.
-        to_logits = torch.zeros_like(weights)
-        shifted = zip(_shifts(padded_values, reach, shape), _shifts(to_padded_values, reach, shape), strict=True)
-        for weight, to_logit, (value, to_value) in zip(weights, to_logits, shifted, strict=True):
-            for channel in range(len(value)):
-                to_logit.addcmul_(upstream[channel], value[channel])
-                to_value[channel].addcmul_(upstream[channel], weight)
-        # Then through the softmax: weight · (its gradient - the mean of all of them under the weights).
+        to_logits, to_values = _through_the_sum(upstream, weights, values, reach, shape)
+        # Through the softmax: weight · (its gradient - the mean of all of them under the weights).
         mean = torch.zeros(shape, dtype=dtype, device=q.device)
         for weight, to_logit in zip(weights, to_logits, strict=True):
             mean.addcmul_(weight, to_logit)
         to_logits.sub_(mean).mul_(weights)
         del weights
+        to_queries = torch.zeros_like(queries)
         if keys is not None:
-            padded_keys = _padded(keys, reach)
-            to_padded_keys = torch.zeros_like(padded_keys)
-            shifted = zip(_shifts(padded_keys, reach, shape), _shifts(to_padded_keys, reach, shape), strict=True)
-            for to_logit, (key, to_key) in zip(to_logits, shifted, strict=True):
-                for channel in range(len(key)):
-                    to_queries[channel].addcmul_(to_logit, key[channel])
-                    to_key[channel].addcmul_(to_logit, queries[channel])
-            _put(gradients[1], part, _cut(to_padded_keys, reach, shape))
+            _put(gradients[1], part, _through_the_products(to_logits, queries, keys, to_queries, reach, shape))
         if tables is not None:
             cells = to_logits.unflatten(0, (2 * reach[0] + 1, 2 * reach[1] + 1))
+            d_row = len(tables[0])
             for table, to_table, by_offset, some in (
-                (tables[0], grad_row, cells.sum(dim=1), slice(len(tables[0]))),
-                (tables[1], grad_col, cells.sum(dim=0), slice(len(tables[0]), None)),
+                (tables[0], grad_row, cells.sum(dim=1), slice(d_row)),
+                (tables[1], grad_col, cells.sum(dim=0), slice(d_row, None)),
             ):
                 to_queries[some] += torch.einsum("dk,k...->d...", table, by_offset)
                 to_table += torch.einsum("d...,k...->dk", queries[some], by_offset)
         _put(gradients[0], part, to_queries)
-        _put(gradients[2], part, _cut(to_padded_values, reach, shape))
-    return *gradients, *(g.to(_or_nothing(t, q).dtype) for g, t in ((grad_row, row), (grad_col, col)))
+        _put(gradients[2], part, to_values)
+    return *gradients, *(g.to(or_nothing(t, q).dtype) for g, t in ((grad_row, row), (grad_col, col)))
 
 
-@_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    contiguous = {"memory_format": torch.contiguous_format}
-    return tuple(torch.empty_like(_or_nothing(x, q), **contiguous) for x in (q, k, v, row, col))
+attend = operator("streaming", forward, backward)
 
 
-def _keep(ctx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.reach = inputs
-    ctx.save_for_backward(*tensors)
+def _through_the_sum(upstream, weights, values, reach, shape) -> tuple[Tensor, Tensor]:
+    """out = Σ weight · shifted value: the gradients of the weights and of the values."""
+    padded = _padded(values, reach)
+    to_weights, to_padded = torch.zeros_like(weights), torch.zeros_like(padded)
+    shifted = zip(_shifts(padded, reach, shape), _shifts(to_padded, reach, shape), strict=True)
+    for weight, to_weight, (value, to_value) in zip(weights, to_weights, shifted, strict=True):
+        for channel in range(len(value)):
+            to_weight.addcmul_(upstream[channel], value[channel])
+            to_value[channel].addcmul_(upstream[channel], weight)
+    return to_weights, _cut(to_padded, reach, shape)
 
 
-def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    inputs = ctx.saved_tensors
-    gradients = _backward(grad, *inputs, ctx.reach)
-    return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), None
-
-
-_forward.register_autograd(_differentiate, setup_context=_keep)
+def _through_the_products(to_logits, queries, keys, to_queries, reach, shape) -> Tensor:
+    """logit = Σ query · shifted key: adds to the gradient of the queries, returns that of the keys."""
+    padded = _padded(keys, reach)
+    to_padded = torch.zeros_like(padded)
+    shifted = zip(_shifts(padded, reach, shape), _shifts(to_padded, reach, shape), strict=True)
+    for to_logit, (key, to_key) in zip(to_logits, shifted, strict=True):
+        for channel in range(len(key)):
+            to_queries[channel].addcmul_(to_logit, key[channel])
+            to_key[channel].addcmul_(to_logit, queries[channel])
+    return _cut(to_padded, reach, shape)
 
 
 def _weights(
@@ -196,15 +168,5 @@ def _tables(row: Tensor | None, col: Tensor | None, dtype: torch.dtype) -> tuple
     return None if row is None or col is None else (row.to(dtype), col.to(dtype))
 
 
-def _middle(table: Float[Tensor, "d k"], reach: int) -> Float[Tensor, "d k2"]:
-    centre = table.shape[1] // 2
-    return table[:, centre - reach : centre + reach + 1].contiguous()
-
-
 def _dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def _or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
-    """An operator has to return tensors: an empty one stands for the gradient of what was not given."""
-    return like.new_empty(0) if x is None else x

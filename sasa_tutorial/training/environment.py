@@ -55,8 +55,9 @@ def library_fingerprint() -> str:
     """A hash of the code that decides a run's numbers: the same code, settings and machine give the same run."""
     digest = hashlib.sha256(torch.__version__.encode())
     for room in ("layers", "kernels", "models", "datasets", "training"):
-        for file in sorted((paths.PACKAGE / room).rglob("*.py")):
-            digest.update(file.read_bytes())
+        for file in sorted((paths.PACKAGE / room).rglob("*.*")):
+            if file.suffix in (".py", ".c"):
+                digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

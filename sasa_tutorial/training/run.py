@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sasa_tutorial import __version__
+from sasa_tutorial import __version__, kernels
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.models import cifar_models
@@ -103,7 +103,7 @@ class _Trainer:
             f"{plan.model}, profile {plan.profile.name}, seed {plan.seed}: {self.params:,} parameters, "
             f"{self.flops / 1e6:.1f} MFLOPs an image; {len(train_images):,} training images "
             f"({'CIFAR-100' if plan.profile.dataset == 'cifar100' else 'synthetic'}), {training.steps:,} steps; "
-            f"{device_name(group.device)}"
+            f"{device_name(group.device)}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
             training.resume(start)

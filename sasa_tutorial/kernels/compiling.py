@@ -1,0 +1,108 @@
+"""Making a library from the C file, once per machine: with its own compiler, for its own processor.
+
+Compiled at first use and kept in the user's cache, as `torch.compile` and Triton do with theirs. So the package stays
+pure Python (one wheel for everybody, nothing to build on Colab's side), and the compiler may use whatever vectors this
+processor has. Where there is no compiler, the caller says why and goes another way.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("local_attention.c")
+# Errors of fused multiply-adds are smaller than those of two steps; nothing else is allowed to change the arithmetic.
+FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
+PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # x86 and newer ARM; Apple's; any
+COMPILE_SECONDS = 120
+
+
+class NotCompiled(Exception):
+    """Why there is no native library here."""
+
+
+@functools.cache
+def library(real: str) -> ctypes.CDLL:
+    """The C file compiled for numbers of type `real`, "float" or "double".
+
+    Raises:
+        NotCompiled: no compiler, or it failed.
+    """
+    compiler = next((found for name in _compilers() if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise NotCompiled(f"no C compiler was found (looked for {', '.join(_compilers())})")
+    problems = []
+    for processor in PROCESSOR_FLAGS:
+        command = [compiler, *FLAGS, *processor, f"-DREAL={real}"]
+        command += ["-DREAL_IS_DOUBLE"] if real == "double" else []
+        try:
+            return ctypes.CDLL(os.fspath(_compiled(command)))
+        except (OSError, subprocess.SubprocessError) as error:
+            problems.append(_reason(error))
+    raise NotCompiled(f"{compiler} failed: {problems[-1]}")
+
+
+def _compilers() -> list[str]:
+    return [name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if name]
+
+
+def _compiled(command: list[str]) -> Path:
+    """The library that `command` makes, from the cache where it has been made before."""
+    version = subprocess.run(
+        [command[0], "--version"], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
+    ).stdout
+    key = hashlib.sha256(SOURCE.read_bytes())
+    for part in (*command, version, platform.machine(), _processor()):
+        key.update(part.encode() + b"\0")
+    file = _cache() / f"local_attention-{key.hexdigest()[:16]}.so"
+    if not file.exists():
+        # Another process may be at the same: each writes a file of its own, and the last one to rename wins.
+        handle, half = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        os.close(handle)
+        try:
+            subprocess.run(
+                [*command, os.fspath(SOURCE), "-o", half, "-lm"],
+                capture_output=True,
+                text=True,
+                timeout=COMPILE_SECONDS,
+                check=True,
+            )
+            Path(half).replace(file)
+        finally:
+            Path(half).unlink(missing_ok=True)
+    return file
+
+
+def _cache() -> Path:
+    """The user's cache; a temporary folder where that cannot be written."""
+    for root in (os.environ.get("XDG_CACHE_HOME"), Path.home() / ".cache", tempfile.gettempdir()):
+        if not root:
+            continue
+        folder = Path(root) / "sasa_tutorial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.mkdtemp(prefix="sasa_tutorial-"))
+
+
+def _processor() -> str:
+    """What distinguishes processors that share a home folder: a library for one may not run on the other."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return platform.processor()
+
+
+def _reason(error: Exception) -> str:
+    said = getattr(error, "stderr", None) or str(error)
+    return said.strip().splitlines()[0][:300]

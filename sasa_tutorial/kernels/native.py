@@ -1,0 +1,94 @@
+"""Local attention in C on a CPU: logits that never leave the processor's registers and first cache.
+
+The arithmetic is in `local_attention.c`; here tensors become pointers. Units of work, one head of one image each, are
+shared out among as many threads as PyTorch would use.
+"""
+
+import ctypes
+import functools
+
+import torch
+from torch import Tensor
+
+from sasa_tutorial.kernels import compiling
+from sasa_tutorial.kernels.operators import operator, or_nothing
+
+_POINTERS = ("q", "k", "v", "row", "col", "grad", "out", "dq", "dk", "dv", "drow", "dcol")
+_NUMBERS = ("units", "d", "d_row", "h", "w", "ry", "rx", "relative")
+_NAMES = {torch.float32: "float", torch.float64: "double"}
+
+
+class _Problem(ctypes.Structure):
+    """`problem` of local_attention.c."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in _POINTERS] + [(name, ctypes.c_long) for name in _NUMBERS]
+
+
+@functools.cache
+def problem() -> str:
+    """Why this backend cannot run here; empty where it can. Compiles at the first call, a second or so."""
+    try:
+        for name in _NAMES.values():
+            compiling.library(name)
+    except compiling.NotCompiled as error:
+        return str(error)
+    return ""
+
+
+def refuses(q: Tensor, v: Tensor) -> str:
+    """Why it cannot take these tensors; empty where it can."""
+    if q.device.type != "cpu":
+        return f"it computes on the CPU, and the tensors are on {q.device}"
+    if q.shape != v.shape:
+        return f"it needs as many value channels as query channels, got {v.shape[2]} and {q.shape[2]}"
+    return ""
+
+
+def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
+    """The weighted sum of the values in each window; in float32 at least."""
+    inputs = _prepared(q=q, k=k, v=v, row=row, col=col)
+    out = torch.empty_like(inputs["q"])
+    _call({**inputs, "out": out}, reach, backward=False)
+    return out.to(v.dtype)
+
+
+def backward(
+    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v, row and col."""
+    inputs = _prepared(q=q, k=k, v=v, row=row, col=col, grad=grad)
+    like = inputs["q"]
+    outputs = {f"d{name}": torch.empty_like(like) for name in ("q", "k", "v") if inputs[name] is not None}
+    units = like.shape[0] * like.shape[1]
+    for name in ("row", "col"):  # one table a unit, added up here in an order that no number of threads changes
+        if inputs[name] is not None:
+            outputs[f"d{name}"] = like.new_empty(units, *inputs[name].shape)
+    _call({**inputs, **outputs}, reach, backward=True)
+    for name in ("drow", "dcol"):
+        if name in outputs:
+            outputs[name] = outputs[name].sum(dim=0)
+    given = {"dq": q, "dk": k, "dv": v, "drow": row, "dcol": col}
+    return tuple(or_nothing(x, q) if x is None else outputs[name].to(x.dtype) for name, x in given.items())
+
+
+attend = operator("native", forward, backward)
+
+
+def _prepared(**tensors: Tensor | None) -> dict[str, Tensor | None]:
+    dtype = torch.promote_types(tensors["q"].dtype, torch.float32)
+    return {name: None if x is None else x.to(dtype).contiguous() for name, x in tensors.items()}
+
+
+def _call(tensors: dict[str, Tensor | None], reach: list[int], *, backward: bool) -> None:
+    q, row = tensors["q"], tensors["row"]
+    b, heads, d, h, w = q.shape
+    if not q.numel():
+        return
+    job = _Problem(units=b * heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, ry=reach[0], rx=reach[1])
+    job.relative = row is not None
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            setattr(job, name, tensor.data_ptr())
+    compute = compiling.library(_NAMES[q.dtype]).local_attention
+    if compute(ctypes.byref(job), int(backward), torch.get_num_threads()):
+        raise MemoryError(f"no memory for local attention over {b} images of {h} x {w}")

@@ -1,0 +1,95 @@
+"""From two plain functions, forward and backward, to an operator that PyTorch knows.
+
+Registered with `torch.library`, a backend is one step in the graph of `torch.compile`, has a gradient, a shape without
+computing (fake tensors) and a FLOP count. Both backends that are not plain PyTorch operations come through here.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+Forward = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]], Tensor]
+"""(q, k, v, row, col, reach) -> out; reach (rows, columns) is how far a window extends, row and col fit it."""
+
+Backward = Callable[
+    [Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]],
+    tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+]
+"""(gradient of out, then as forward) -> gradients of q, k, v, row, col; `nothing` for what was not given."""
+
+
+def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., Float[Tensor, "b heads d h w"]]:
+    """The function (q, k, v, row, col, kernel_size) -> out of a backend.
+
+    Args:
+        name: of the backend; the operators are `sasa_tutorial::{name}_local_attention` and the same with `_backward`.
+        forward: the values.
+        backward: the gradients.
+    """
+    run = torch.library.custom_op(f"sasa_tutorial::{name}_local_attention", forward, mutates_args=())
+    differentiate = torch.library.custom_op(
+        f"sasa_tutorial::{name}_local_attention_backward", backward, mutates_args=()
+    )
+
+    @run.register_fake
+    def _(q, k, v, row, col, reach):
+        return torch.empty_like(v, memory_format=torch.contiguous_format)
+
+    @differentiate.register_fake
+    def _(grad, q, k, v, row, col, reach):
+        inputs = (or_nothing(x, q) for x in (q, k, v, row, col))
+        return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs)
+
+    def keep(ctx, inputs, output):
+        *tensors, ctx.reach = inputs
+        ctx.save_for_backward(*tensors)
+
+    def apply(ctx, grad):
+        inputs = ctx.saved_tensors
+        gradients = differentiate(grad, *inputs, ctx.reach)
+        return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), None
+
+    run.register_autograd(apply, setup_context=keep)
+    packets = (getattr(torch.ops.sasa_tutorial, f"{name}_local_attention{end}") for end in ("", "_backward"))
+    for packet, passes in zip(packets, ((1, 1), (3, 4)), strict=True):
+        register_flop_formula(packet)(_flops(*passes))
+
+    def attend(q, k, v, row, col, kernel_size):
+        # Beyond the image there is nothing to reach: a window larger than it uses the middle of the tables.
+        reach = [min(kernel_size // 2, side - 1) for side in q.shape[3:]]
+        row, col = (None if t is None else _middle(t, r) for t, r in zip((row, col), reach, strict=True))
+        return run(q, k, v, row, col, reach)
+
+    return attend
+
+
+def or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
+    """An operator has to return tensors: an empty one stands for the gradient of what was not given."""
+    return like.new_empty(0) if x is None else x
+
+
+def _middle(table: Float[Tensor, "d k"], reach: int) -> Float[Tensor, "d k2"]:
+    centre = table.shape[1] // 2
+    return table[:, centre - reach : centre + reach + 1].contiguous()
+
+
+def _flops(dots: int, mixes: int) -> Callable[..., int]:
+    """One multiply-add is 2: q·k or the like, and weights times values or the like, over every cell of every window.
+
+    The backward pass counts what it computes, the logits once more included, as PyTorch's own formula does for
+    `scaled_dot_product_attention`.
+    """
+
+    def count(*shapes, **_) -> int:
+        *_, q, k, v, row, col, reach = shapes  # in the backward pass the gradient comes first
+        b, heads, d, h, w = q
+        cells = (2 * reach[0] + 1) * (2 * reach[1] + 1)
+        pixels = b * heads * h * w
+        tables = 0 if row is None else row[0] * row[1] + col[0] * col[1]
+        content = 0 if k is None else cells * d
+        return 2 * pixels * (dots * (content + tables) + mixes * cells * v[2])
+
+    return count
