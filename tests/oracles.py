@@ -112,23 +112,23 @@ def external_attention(q, memory_k, memory_v) -> np.ndarray:
     return out
 
 
-def stem(stem_module, x: np.ndarray) -> np.ndarray:
-    """SASA, Sec. 3.2 and App. A.1, before batch norm and pooling, from the stem's parameters."""
-    p = {name: value.detach().double().numpy() for name, value in stem_module.named_parameters()}
-    block, heads = stem_module.block, stem_module.heads
+def stem(p: dict[str, np.ndarray], x: np.ndarray, *, block: int, heads: int, mixtures: int, values: str) -> np.ndarray:
+    """SASA, Sec. 3.2 and App. A.1, before batch norm and pooling, from the stem's parameters by name."""
     q, k = (heads_of(project(p[f"{name}.weight"], x), heads) for name in ("to_q", "to_k"))
     batch, _, d, height, width = q.shape
     row, col = p["offsets.row"], p["offsets.col"]
-    if stem_module.values == "mixture":
-        count, channels = stem_module.mixtures, heads * d
+    channels = heads * d
+    if values == "mixture":
         every = project(p["to_v.weight"], x)
         v = np.zeros((batch, channels, height, width))
         for i in range(height):
             for j in range(width):
                 position = p["row_embedding"][i % block] + p["col_embedding"][j % block]
-                shares = softmax([float(position @ p["mixture_embedding"][m]) for m in range(count)])
-                for m in range(count):
+                shares = softmax([float(position @ p["mixture_embedding"][m]) for m in range(mixtures)])
+                for m in range(mixtures):
                     v[:, :, i, j] += shares[m] * every[:, m * channels : (m + 1) * channels, i, j]
+    elif values == "convolution":
+        v = convolution(p["to_v.weight"], x)
     else:
         v = project(p["to_v.weight"], x)
     v = heads_of(v, heads)
@@ -146,3 +146,40 @@ def stem(stem_module, x: np.ndarray) -> np.ndarray:
                     for (a, c), share in zip(cells, softmax(logits), strict=True):
                         out[b, head, :, i, j] += share * v[b, head, :, a, c]
     return channels_of(out)
+
+
+def convolution(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A convolution to the same size; an even window has its spare row below and its spare column on the right."""
+    batch, _, height, width = x.shape
+    out, _, rows, cols = weight.shape
+    y = np.zeros((batch, out, height, width))
+    for i in range(height):
+        for j in range(width):
+            for a in range(rows):
+                for c in range(cols):
+                    r, s = i + a - (rows - 1) // 2, j + c - (cols - 1) // 2
+                    if 0 <= r < height and 0 <= s < width:
+                        y[:, :, i, j] += x[:, :, r, s] @ weight[:, :, a, c].T
+    return y
+
+
+def augmented_convolution(
+    p: dict[str, np.ndarray], x: np.ndarray, *, key_channels: int, heads: int, max_size: tuple[int, int]
+) -> np.ndarray:
+    """AAConv, Eq. 2 to 4: the convolution's channels, then those of attention with added offsets, scaled together."""
+    parts = []
+    if "conv.weight" in p:
+        parts.append(convolution(p["conv.weight"], x))
+    if "to_qkv.weight" in p:
+        weight = p["to_qkv.weight"]
+        blocks = (weight[:key_channels], weight[key_channels : 2 * key_channels], weight[2 * key_channels :])
+        q, k, v = (heads_of(project(block, x), heads) for block in blocks)
+
+        def offset(query: np.ndarray, rows: int, cols: int) -> float:
+            if "offsets.row" not in p:
+                return 0.0
+            return float(query @ (p["offsets.row"][rows + max_size[0] - 1] + p["offsets.col"][cols + max_size[1] - 1]))
+
+        scale = (key_channels // heads) ** -0.5
+        parts.append(project(p["to_out.weight"], channels_of(global_attention(q, k, v, scale, offset))))
+    return np.concatenate(parts, axis=1)
