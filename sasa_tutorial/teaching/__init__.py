@@ -1,5 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
+from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
+from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
     kernels_and_answers,
@@ -8,9 +10,24 @@ from sasa_tutorial.teaching.convolution_figures import (
     windows_of,
     windows_times_weights,
 )
+from sasa_tutorial.teaching.explorer import explorer
+from sasa_tutorial.teaching.external_attention_figures import pictures_and_maps, use_of_slots
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
+from sasa_tutorial.teaching.global_attention_figures import (
+    answers_to_shuffled,
+    logits_to_weights,
+    weights_and_one_row,
+)
+from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
 from sasa_tutorial.teaching.recorded import recorded_results
+from sasa_tutorial.teaching.relative_offsets_figures import (
+    halves_make_a_square,
+    kernels_of_colours,
+    logit_parts,
+    moved_differences,
+    sharper_and_sharper,
+)
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 
 __all__ = [
@@ -20,19 +37,38 @@ __all__ = [
     "QUIET",
     "SIGNED_MAP",
     "accuracy_bars",
+    "answers_to_shuffled",
     "as_image",
+    "attention_over_image",
     "check_answer",
     "expect_error",
+    "explorer",
+    "halves_make_a_square",
     "images_in_rows",
     "kernels_and_answers",
+    "kernels_of_colours",
+    "logit_parts",
+    "logits_and_weights",
+    "logits_to_weights",
     "matrix",
     "move_and_answer",
+    "moved_differences",
+    "offset_tables",
+    "one_factor_or_many",
+    "pictures_and_maps",
     "predictions",
     "receptive_fields",
     "recorded_results",
+    "same_neighbours",
     "series_map",
+    "sharper_and_sharper",
+    "skew_steps",
     "training_curves",
+    "two_questions",
+    "use_of_slots",
     "use_style",
+    "weights_and_one_row",
+    "window_in_image",
     "windows_of",
     "windows_times_weights",
 ]

@@ -1,0 +1,231 @@
+"""Figures of attention draw the numbers they are given, and the explorer is small, its own, and holds its weights."""
+
+import base64
+import json
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from sasa_tutorial.layers import inside_image
+from sasa_tutorial.teaching import ACCENT, attention_over_image, explorer, offset_tables, use_style, window_in_image
+
+HEADS, H, W = 3, 4, 5
+
+
+@pytest.fixture(autouse=True)
+def style():
+    plt.switch_backend("agg")
+    with plt.rc_context():
+        use_style()
+        yield
+    plt.close("all")
+
+
+def picture(height: int = 8, width: int = 10) -> torch.Tensor:
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+
+
+def softmax(*shape: int, over: int = 2) -> torch.Tensor:
+    """Weights that sum to 1 over the last axes."""
+    return torch.randn(*shape).flatten(-over).softmax(dim=-1).unflatten(-1, shape[-over:])
+
+
+def drawn(ax) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(ax.images[0].get_array()))
+
+
+# Attention over an image
+
+
+@pytest.mark.parametrize("heads", [1, 3, 4, 5, 8])
+def test_the_image_and_the_weights_are_drawn_as_they_are_on_one_scale(heads):
+    image, weights = picture(), softmax(heads, H, W)
+    first, *panels = attention_over_image(image, weights, (1, 2))
+    assert torch.equal(drawn(first), image.permute(1, 2, 0))
+    assert len(panels) == heads
+    for panel, head in zip(panels, weights, strict=True):
+        assert torch.equal(drawn(panel), head)
+        assert panel.images[0].get_clim() == (0, weights.max().item())
+    assert first.figure.axes[-1].get_ylabel() == "attention weight"
+    width, height = first.figure.get_size_inches()
+    assert width <= 6 and height <= 3
+
+
+def test_the_query_is_framed_in_every_panel_whatever_its_resolution():
+    first, *panels = attention_over_image(picture(8, 10), softmax(HEADS, H, W), (1, 2))
+    for ax, scale in ((first, 2), *((panel, 1) for panel in panels)):
+        frame = ax.patches[0]
+        centre = (frame.get_x() + frame.get_width() / 2, frame.get_y() + frame.get_height() / 2)
+        assert centre == pytest.approx((2.5 * scale - 0.5, 1.5 * scale - 0.5))
+        assert frame.get_width() >= scale, "the frame stands around the cell and hides nothing of it"
+        assert to_hex(frame.get_edgecolor()).upper() == ACCENT and not frame.get_fill()
+
+
+def test_titles_are_those_of_the_heads():
+    panels = attention_over_image(picture(), softmax(2, H, W), (0, 0), titles=("content", "position"))
+    assert [ax.get_title() for ax in panels] == ["query (0, 0)", "content", "position"]
+    with pytest.raises(ValueError, match="3 heads, got 1"):
+        attention_over_image(picture(), softmax(3, H, W), (0, 0), titles=("content",))
+
+
+def test_too_many_heads_and_a_query_outside_are_refused():
+    with pytest.raises(ValueError, match="at most 8 heads fit, got 9"):
+        attention_over_image(picture(), softmax(9, H, W), (0, 0))
+    with pytest.raises(ValueError, match=r"\(4, 0\) lies outside the map of 4 x 5"):
+        attention_over_image(picture(), softmax(1, H, W), (4, 0))
+
+
+# Windows in their place
+
+
+def test_a_window_at_the_corner_loses_what_lies_outside():
+    window = torch.arange(1.0, 10).reshape(1, 3, 3)
+    expected = torch.tensor([[[5.0, 6, 0, 0], [8, 9, 0, 0], [0, 0, 0, 0]]])
+    assert torch.equal(window_in_image(window, (0, 0), (3, 4)), expected)
+    expected = torch.tensor([[[0.0, 0, 0, 0], [0, 0, 1, 2], [0, 0, 4, 5]]])
+    assert torch.equal(window_in_image(window, (2, 3), (3, 4)), expected)
+
+
+def test_a_window_inside_lies_around_the_query():
+    window = softmax(HEADS, 3, 5)
+    image = window_in_image(window, (2, 3), (6, 7))
+    assert torch.equal(image[:, 1:4, 1:6], window)
+    assert torch.count_nonzero(image) == window.numel()
+
+
+def test_what_is_dropped_is_what_lies_outside_of_the_image():
+    for i, j in torch.cartesian_prod(torch.arange(H), torch.arange(W)).tolist():
+        window = torch.rand(1, 7, 7)
+        kept = window_in_image(window, (i, j), (H, W))
+        assert kept.sum() == pytest.approx(window[0][inside_image(H, W, 7)[i, j]].sum().item())
+
+
+def test_a_window_without_a_centre_is_refused():
+    with pytest.raises(ValueError, match=r"odd sides.* 2 x 3"):
+        window_in_image(torch.rand(1, 2, 3), (0, 0), (4, 4))
+    with pytest.raises(ValueError, match="outside"):
+        window_in_image(torch.rand(1, 3, 3), (0, 4), (4, 4))
+
+
+# Tables of offsets
+
+
+def test_both_tables_are_drawn_on_one_scale_around_zero():
+    row, col = torch.randn(3, 7, requires_grad=True), torch.randn(4, 7)
+    axes = offset_tables(row, col)
+    end = max(row.abs().max().item(), col.abs().max().item())
+    for ax, table, offset in zip(axes, (row, col), ("row offset a - i", "column offset b - j"), strict=True):
+        assert torch.equal(drawn(ax), table.detach())
+        assert ax.images[0].get_clim() == pytest.approx((-end, end))
+        assert ax.get_xlabel() == offset and ax.get_ylabel().startswith("d")
+        ticks = {
+            int(label.get_text()): place for place, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
+        }
+        assert ticks == {offset: offset + 3 for offset in range(-3, 4)}
+
+
+@pytest.mark.parametrize(("channels", "offsets"), [(1, 3), (16, 7), (8, 15), (64, 63)])
+def test_tables_of_any_size_fit_and_name_their_centre(channels, offsets):
+    ax, _ = offset_tables(torch.randn(channels, offsets), torch.randn(channels, offsets))
+    width, height = ax.figure.get_size_inches()
+    assert width <= 6 and height <= 3
+    centre = [label.get_text() for label in ax.get_xticklabels()][len(ax.get_xticks()) // 2]
+    assert centre == "0" and len(ax.get_xticks()) <= 9
+
+
+# The explorer
+
+
+def data_of(page: str) -> dict:
+    """What the page's own script reads."""
+    return json.loads(re.search(r"^const data = (\{.*\});$", page, re.M)[1])
+
+
+def identity(page: str) -> str:
+    return re.search(r'<div id="([^"]+)"', page)[1]
+
+
+def decoded(data: dict) -> torch.Tensor:
+    heads, height, width, rows, cols = data["shape"]
+    levels = torch.tensor([data["digits"].index(digit) for digit in data["weights"]], dtype=torch.float64)
+    largest = torch.tensor(data["largest"], dtype=torch.float64).reshape(height, width, 1, 1, 1)
+    values = levels.reshape(height, width, heads, rows, cols) / (len(data["digits"]) - 1) * largest
+    return values.permute(2, 0, 1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "local"), [((2, 4, 5, 4, 5), False), ((3, 4, 5, 3, 3), True), ((1, 3, 3, 3, 3), False)]
+)
+def test_the_explorer_holds_the_weights_to_half_a_level(shape, local):
+    weights = softmax(*shape).requires_grad_()
+    data = data_of(explorer(picture(), weights, name="toy").data)
+    assert data["local"] is local
+    largest = weights.detach().double().amax(dim=(0, 3, 4), keepdim=True)
+    assert torch.all((decoded(data) - weights.detach()).abs() <= 1.01 * largest / 63 / 2)
+    assert torch.allclose(torch.tensor(data["largest"], dtype=torch.float64), largest.flatten(), rtol=1e-3)
+
+
+def test_the_explorer_holds_the_image(tmp_path):
+    image = picture()
+    data = data_of(explorer(image, softmax(1, H, W, H, W), name="toy").data)
+    file = tmp_path / "image.png"
+    file.write_bytes(base64.b64decode(data["image"].removeprefix("data:image/png;base64,")))
+    assert np.array_equal(np.round(255 * plt.imread(file)[..., :3]), image.permute(1, 2, 0).numpy())
+
+
+def test_the_explorer_is_deterministic_and_its_own():
+    image, weights = picture(), softmax(2, H, W, 3, 3)
+    page = explorer(image, weights, name="toy").data
+    assert page == explorer(image.clone(), weights.clone(), name="toy").data
+    others = [
+        explorer(255 - image, weights, name="toy").data,
+        explorer(image, weights.flip(0), name="toy").data,
+        explorer(image, weights, name="other").data,
+    ]
+    assert len({identity(page), *map(identity, others)}) == 4
+    assert page.count(identity(page)) == 2, "the element, and the script that looks for it"
+
+
+def test_the_explorer_stands_alone_and_speaks_without_scripts():
+    page = explorer(picture(), softmax(1, H, W, H, W), name="</script><b>&").data
+    assert not re.search(r"https?:|\bsrc=|<link|@import|import\(|fetch\(", page)
+    assert page.count("</script>") == 1 and "<b>" not in page
+    assert data_of(page)["name"] == "</script><b>&"
+    without_script = re.sub(r"<script>.*</script>", "", page, flags=re.S)
+    assert "needs JavaScript" in without_script and "figure above" in without_script
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8, 8, 8), (2, 16, 16, 7, 7), (3, 16, 16, 7, 7)])
+def test_what_the_lessons_show_fits(shape):
+    assert len(explorer(picture(32, 32), softmax(*shape), name="a picture of noise").data.encode()) <= 60_000
+
+
+def test_too_many_weights_are_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"\d\d,\d{3} bytes, more than 60,000: 65,536 weights.* fewer heads"):
+        explorer(picture(), softmax(1, 16, 16, 16, 16), name="toy")
+
+
+@pytest.mark.parametrize(
+    ("image", "weights", "message"),
+    [
+        (picture().float(), softmax(1, H, W, H, W), "uint8 image"),
+        (picture()[0], softmax(1, H, W, H, W), r"\(3, H, W\)"),
+        (picture(), softmax(H, W, H, W), "4-D"),
+        (picture(), softmax(1, H, W, 2, 2), "2 x 2 weights are neither the map of 4 x 5 nor a window"),
+        (picture(), -softmax(1, H, W, H, W), "not negative; the smallest is -"),
+        (picture(), softmax(1, H, W, H, W) * torch.nan, "finite"),
+    ],
+)
+def test_what_is_no_image_and_no_weights_is_refused(image, weights, message):
+    with pytest.raises(ValueError, match=message):
+        explorer(image, weights, name="toy")
+
+
+def test_a_query_without_any_weight_is_drawn_as_zeros():
+    weights = softmax(1, H, W, H, W)
+    weights[:, 0, 0] = 0
+    assert torch.equal(decoded(data_of(explorer(picture(), weights, name="toy").data))[:, 0, 0], torch.zeros(1, H, W))
