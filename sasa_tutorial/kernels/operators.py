@@ -21,6 +21,10 @@ Backward = Callable[
 """(gradient of out, then as forward) -> gradients of q, k, v, row, col; `nothing` for what was not given."""
 
 
+# Written out, because reading it from the annotations takes a newer PyTorch than the oldest one supported.
+_INPUTS = "Tensor q, Tensor? k, Tensor v, Tensor? row, Tensor? col, int[] reach"
+
+
 def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., Float[Tensor, "b heads d h w"]]:
     """The function (q, k, v, row, col, kernel_size) -> out of a backend.
 
@@ -29,9 +33,14 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
         forward: the values.
         backward: the gradients.
     """
-    run = torch.library.custom_op(f"sasa_tutorial::{name}_local_attention", forward, mutates_args=())
+    run = torch.library.custom_op(
+        f"sasa_tutorial::{name}_local_attention", forward, mutates_args=(), schema=f"({_INPUTS}) -> Tensor"
+    )
     differentiate = torch.library.custom_op(
-        f"sasa_tutorial::{name}_local_attention_backward", backward, mutates_args=()
+        f"sasa_tutorial::{name}_local_attention_backward",
+        backward,
+        mutates_args=(),
+        schema=f"(Tensor grad, {_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     )
 
     @run.register_fake

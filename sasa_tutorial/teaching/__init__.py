@@ -1,6 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
+from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
@@ -51,6 +52,7 @@ __all__ = [
     "logits_and_weights",
     "logits_to_weights",
     "matrix",
+    "mixture_shares",
     "move_and_answer",
     "moved_differences",
     "offset_tables",
@@ -62,12 +64,14 @@ __all__ = [
     "same_neighbours",
     "series_map",
     "sharper_and_sharper",
+    "signed_maps",
     "skew_steps",
     "training_curves",
     "two_questions",
     "use_of_slots",
     "use_style",
     "weights_and_one_row",
+    "what_a_pixel_knows",
     "window_in_image",
     "windows_of",
     "windows_times_weights",
