@@ -76,7 +76,7 @@ PROFILES = {
         Profile(
             name="laptop",
             dataset="cifar100",
-            train_images=12_000,
+            train_images=9_000,
             validation_images=2000,
             test_images=2000,
             depth=26,
