@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck as ReferenceBottleneck
 from torchvision.models.resnet import ResNet as ReferenceResNet
 
-from sasa_tutorial.models import ResNet, cifar_models, cifar_resnet
+from sasa_tutorial.models import ResNet, cifar_models, cifar_resnet, sasa_resnet
 from sasa_tutorial.models.cifar import scaled_channels
 from sasa_tutorial.models.resnet import BLOCKS, convolution_3x3
 from sasa_tutorial.training.cost import flops_per_image, parameter_count
@@ -83,3 +83,94 @@ def test_what_cannot_be_built_is_named():
         cifar_resnet(convolution_3x3, depth=34)
     with pytest.raises(ValueError, match="got 3"):
         ResNet(nn.Identity(), 3, [convolution_3x3] * 3)
+
+
+def on_paper(build, *arguments, **options) -> nn.Module:
+    with torch.device("meta"):
+        return build(*arguments, **options)
+
+
+# Printed digits are rounded, but for 14.1 (14.17), 16.7 (16.76) and 25.0 (25.09), which are cut off.
+@pytest.mark.parametrize(
+    ("published", "counted", "options"),
+    [
+        # Table 1: baseline; convolutional stem and attention; attention everywhere
+        (13.7, 13.70, {"depth": 26, "attention_groups": ()}),
+        (19.6, 19.63, {"depth": 38, "attention_groups": ()}),
+        (25.6, 25.56, {"attention_groups": ()}),
+        (10.3, 10.33, {"depth": 26}),
+        (14.1, 14.17, {"depth": 38}),
+        (18.0, 18.02, {}),
+        (10.3, 10.32, {"depth": 26, "stem": "attention"}),
+        (14.1, 14.17, {"depth": 38, "stem": "attention"}),
+        (18.0, 18.01, {"stem": "attention"}),
+        # Table 3: which groups attend
+        (18.1, 18.09, {"attention_groups": (2, 3, 4)}),
+        (18.5, 18.48, {"attention_groups": (3, 4)}),
+        (20.8, 20.84, {"attention_groups": (4,)}),
+        (25.5, 25.48, {"attention_groups": (1,)}),
+        (25.0, 25.09, {"attention_groups": (1, 2)}),
+        (22.7, 22.73, {"attention_groups": (1, 2, 3)}),
+        # Tables 5 and 6: positions, and directions alone
+        (18.0, 18.01, {"positions": "none"}),
+        (18.0, 18.01, {"positions": "absolute"}),
+        (16.7, 16.76, {"content": False}),
+    ],
+    ids=str,
+)
+def test_the_parameters_of_the_tables_of_sasa(published, counted, options):
+    millions = parameter_count(on_paper(sasa_resnet, options.pop("depth", 50), **options)) / 1e6
+    assert round(millions, 2) == counted
+    assert published in (round(millions, 1), int(millions * 10) / 10)
+
+
+def test_parameters_do_not_depend_on_the_extent_and_the_text_of_sasa_is_not_its_tables():
+    for extent in (3, 5, 9, 11):  # Table 4
+        assert round(parameter_count(on_paper(sasa_resnet, 50, kernel_size=extent)) / 1e6, 1) == 18.0
+    assert round(parameter_count(on_paper(sasa_resnet, 50, grouped=True)) / 1e6, 2) == 14.71
+
+
+def test_the_convolutional_baseline_is_torchvisions_resnet_50():
+    ours, reference = sasa_resnet(50, attention_groups=()).eval(), ReferenceResNet(ReferenceBottleneck, [3, 4, 6, 3])
+    copy_weights(reference, ours)
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.allclose(ours(x), reference.eval()(x), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stem": "attention", "stem_values": "plain"},
+        {"stem": "attention", "stem_values": "convolution"},
+        {"positions": "absolute"},
+        {"positions": "none", "attention_groups": (3, 4), "kernel_size": 3},
+        {"content": False},
+        {"grouped": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_sasa_resnet_runs_and_learns(options):
+    model = sasa_resnet(14, width=0.125, num_classes=10, **options)
+    y = model(torch.randn(2, 3, 32, 40))
+    assert y.shape == (2, 10)
+    y.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stem": "patch"}, "got 'patch'"),
+        ({"stem": "attention", "stem_values": "mix"}, "got 'mix'"),
+        ({"attention_groups": (0, 1)}, "got 0"),
+        ({"positions": "learned"}, "got 'learned'"),
+        ({"kernel_size": 4}, "got 4"),
+        ({"content": False, "positions": "none"}, "no logits"),
+        ({"width": 0}, "got 0"),
+    ],
+    ids=str,
+)
+def test_what_is_no_sasa_resnet_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        sasa_resnet(26, **options)
