@@ -10,8 +10,9 @@
  *   - cells outside the image are found in a plane of their own, 0 inside and FAR outside, added to the logits.
  *
  * Everything is made of two loops over window cells: `dots`, which adds channel products to the logits, and `mix`, which
- * sums planes with a weight for every cell. The backward pass computes the weights again; gradients of keys and values
- * are gathered by each key from the queries that see it, so nothing is scattered and no order of threads can matter.
+ * sums planes with a weight for every cell. The backward pass computes the weights again, and keeps them from its first
+ * half to its second only for an image whose weights fit a core's second cache. Gradients of keys and values are gathered
+ * by each key from the queries that see it, so nothing is scattered and no order of threads can matter.
  *
  * REAL is float or double; vectors are as wide as the compiler's target allows.
  */
@@ -29,6 +30,7 @@
 #endif
 #define LANES ((long)(BYTES / sizeof(REAL)))
 #define FAR ((REAL)-1e30)
+#define SECOND_CACHE (1L << 20) /* bytes that the weights of one head of one image may take between its two passes */
 #ifdef REAL_IS_DOUBLE
 typedef long long integer;
 #else
@@ -40,17 +42,23 @@ typedef REAL vec __attribute__((vector_size(BYTES)));
 typedef integer whole __attribute__((vector_size(BYTES)));
 typedef REAL loose __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias)); /* any address */
 
+typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count numbers */
+    REAL *data;
+    long image, head, channel, row, col;
+} tensor;
+
 typedef struct {
-    /* Contiguous: (units, d, h, w), row (d_row, kh), col (d - d_row, kw); k may be NULL, row and col unread. */
-    const REAL *q, *k, *v, *row, *col, *grad;
-    REAL *out, *dq, *dk, *dv, *drow, *dcol; /* drow, dcol: one table for every unit, summed by the caller */
-    long units, d, d_row, h, w, ry, rx, relative; /* relative: whether there are row and col */
+    tensor q, k, v, grad, out, dq, dk, dv; /* k.data may be NULL; those that a pass does not need are not read */
+    const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
+    REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
+    long images, heads, d, d_row, h, w, ry, rx, relative;
 } problem;
 
 typedef struct {
     const problem *job;
     long kh, kw, cells, pitch, plane, first, last, *offset;
     REAL *q, *k, *v, *g, *result, *result2, *outside, *top, *inverse, *delta, *by_row, *by_col;
+    REAL *weight_planes, *slope_planes; /* of every cell, from the queries to the keys; NULL where they would be large */
     vec *logits, *slopes, *row_sums, *col_sums, *row_total, *col_total;
     void *memory;
 } workspace;
@@ -151,7 +159,7 @@ INLINE vec softmax_at(workspace *s, long at, vec *top) {
             s->logits[cell] = logit;
         }
     }
-    if (j->k) dots(s->logits, s->q, s->k, s, at, 1);
+    if (j->k.data) dots(s->logits, s->q, s->k, s, at, 1);
     vec most = s->logits[0], sum = all(0);
     for (long cell = 1; cell < s->cells; cell++) most = larger(most, s->logits[cell]);
     for (long cell = 0; cell < s->cells; cell++) {
@@ -162,20 +170,34 @@ INLINE vec softmax_at(workspace *s, long at, vec *top) {
     return (REAL)1 / sum;
 }
 
-static void fetch(REAL *planes, const REAL *tensor, const workspace *s, long unit, long count) {
+/* Between a tensor's own layout and the planes, one row a time: rows of pixels where the tensor has them side by side,
+ * otherwise (channels last) pixel by pixel. */
+static void fetch(REAL *planes, tensor t, const workspace *s, long unit) {
     const problem *j = s->job;
-    for (long c = 0; c < count; c++)
-        for (long i = 0; i < j->h; i++)
-            memcpy(planes + c * s->plane + s->first + i * s->pitch, tensor + ((unit * count + c) * j->h + i) * j->w,
-                   j->w * sizeof(REAL));
+    const REAL *from = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
+    for (long i = 0; i < j->h; i++) {
+        REAL *to = planes + s->first + i * s->pitch;
+        const REAL *row = from + i * t.row;
+        if (t.col == 1)
+            for (long c = 0; c < j->d; c++) memcpy(to + c * s->plane, row + c * t.channel, j->w * sizeof(REAL));
+        else
+            for (long x = 0; x < j->w; x++)
+                for (long c = 0; c < j->d; c++) to[c * s->plane + x] = row[x * t.col + c * t.channel];
+    }
 }
 
-static void deliver(REAL *tensor, const REAL *planes, const workspace *s, long unit, long count) {
+static void deliver(tensor t, const REAL *planes, const workspace *s, long unit) {
     const problem *j = s->job;
-    for (long c = 0; c < count; c++)
-        for (long i = 0; i < j->h; i++)
-            memcpy(tensor + ((unit * count + c) * j->h + i) * j->w, planes + c * s->plane + s->first + i * s->pitch,
-                   j->w * sizeof(REAL));
+    REAL *to = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
+    for (long i = 0; i < j->h; i++) {
+        const REAL *from = planes + s->first + i * s->pitch;
+        REAL *row = to + i * t.row;
+        if (t.col == 1)
+            for (long c = 0; c < j->d; c++) memcpy(row + c * t.channel, from + c * s->plane, j->w * sizeof(REAL));
+        else
+            for (long x = 0; x < j->w; x++)
+                for (long c = 0; c < j->d; c++) row[x * t.col + c * t.channel] = from[c * s->plane + x];
+    }
 }
 
 /* A plane of per-query numbers, set to 0 wherever there is no query. */
@@ -189,15 +211,15 @@ static void clear_padding(REAL *plane, const workspace *s) {
 
 static void forward_unit(workspace *s, long unit) {
     const problem *j = s->job;
-    fetch(s->q, j->q, s, unit, j->d);
-    fetch(s->v, j->v, s, unit, j->d);
-    if (j->k) fetch(s->k, j->k, s, unit, j->d);
+    fetch(s->q, j->q, s, unit);
+    fetch(s->v, j->v, s, unit);
+    if (j->k.data) fetch(s->k, j->k, s, unit);
     for (long at = s->first; at < s->last; at += LANES) {
         vec top;
         const vec inverse = softmax_at(s, at, &top);
         mix(s->result, s->logits, s->v, s, at, 1, inverse);
     }
-    deliver(j->out, s->result, s, unit, j->d);
+    deliver(j->out, s->result, s, unit);
 }
 
 /* As seen by the queries: their own gradient, that of the tables, and what the keys will have to know. */
@@ -212,9 +234,15 @@ static void backward_queries(workspace *s, long unit) {
         dots(s->slopes, s->g, s->v, s, at, 1);
         for (long cell = 0; cell < s->cells; cell++) delta += s->logits[cell] * s->slopes[cell];
         delta *= inverse;
-        for (long cell = 0; cell < s->cells; cell++)
-            s->slopes[cell] = s->logits[cell] * inverse * (s->slopes[cell] - delta);
-        if (j->k) mix(s->result, s->slopes, s->k, s, at, 1, all(1));
+        for (long cell = 0; cell < s->cells; cell++) {
+            const vec weight = s->logits[cell] * inverse;
+            s->slopes[cell] = weight * (s->slopes[cell] - delta);
+            if (s->weight_planes) {
+                store(s->weight_planes + cell * s->plane + at, weight);
+                store(s->slope_planes + cell * s->plane + at, s->slopes[cell]);
+            }
+        }
+        if (j->k.data) mix(s->result, s->slopes, s->k, s, at, 1, all(1));
         else
             for (long c = 0; c < j->d; c++) store(s->result + c * s->plane + at, all(0));
         if (j->relative) {
@@ -242,7 +270,7 @@ static void backward_queries(workspace *s, long unit) {
         store(s->inverse + at, inverse);
         store(s->delta + at, delta);
     }
-    deliver(j->dq, s->result, s, unit, j->d);
+    deliver(j->dq, s->result, s, unit);
     if (j->relative) {
         for (long a = 0; a < j->d_row * s->kh; a++) j->drow[unit * j->d_row * s->kh + a] = total(s->row_total[a]);
         for (long b = 0; b < (j->d - j->d_row) * s->kw; b++)
@@ -253,45 +281,57 @@ static void backward_queries(workspace *s, long unit) {
     clear_padding(s->delta, s);
 }
 
-/* As seen by the keys: the query for which a key lies in cell (a, b) is found at the opposite offset. */
+/* The query for which the key at `at` lies in cell (a, b) is found at the opposite offset. Its weight and slope, computed
+ * again. */
+INLINE void recompute_for_key(workspace *s, long at) {
+    const problem *j = s->job;
+    for (long a = 0, cell = 0; a < s->kh; a++)
+        for (long b = 0; b < s->kw; b++, cell++) {
+            const long query = at - s->offset[cell];
+            s->slopes[cell] = -load(s->delta + query);
+            s->logits[cell] = all(0);
+            if (j->relative)
+                s->logits[cell] = load(s->by_row + a * s->plane + query) + load(s->by_col + b * s->plane + query);
+        }
+    if (j->k.data) dots(s->logits, s->k, s->q, s, at, -1);
+    dots(s->slopes, s->v, s->g, s, at, -1);
+    for (long cell = 0; cell < s->cells; cell++) {
+        const long query = at - s->offset[cell];
+        const vec below = s->logits[cell] - load(s->top + query);
+        const vec weight = exponential(-larger(all(0), -below)) * load(s->inverse + query);
+        s->logits[cell] = weight;
+        s->slopes[cell] *= weight;
+    }
+}
+
 static void backward_keys(workspace *s, long unit) {
     const problem *j = s->job;
     for (long at = s->first; at < s->last; at += LANES) {
-        for (long a = 0, cell = 0; a < s->kh; a++)
-            for (long b = 0; b < s->kw; b++, cell++) {
-                const long query = at - s->offset[cell];
-                s->slopes[cell] = -load(s->delta + query);
-                s->logits[cell] = all(0);
-                if (j->relative)
-                    s->logits[cell] = load(s->by_row + a * s->plane + query) + load(s->by_col + b * s->plane + query);
+        if (s->weight_planes)
+            for (long cell = 0; cell < s->cells; cell++) {
+                s->logits[cell] = load(s->weight_planes + cell * s->plane + at - s->offset[cell]);
+                s->slopes[cell] = load(s->slope_planes + cell * s->plane + at - s->offset[cell]);
             }
-        if (j->k) dots(s->logits, s->k, s->q, s, at, -1);
-        dots(s->slopes, s->v, s->g, s, at, -1);
-        for (long cell = 0; cell < s->cells; cell++) {
-            const long query = at - s->offset[cell];
-            const vec below = s->logits[cell] - load(s->top + query);
-            const vec weight = exponential(-larger(all(0), -below)) * load(s->inverse + query);
-            s->logits[cell] = weight;
-            s->slopes[cell] *= weight;
-        }
+        else
+            recompute_for_key(s, at);
         mix(s->result, s->logits, s->g, s, at, -1, all(1));
-        if (j->k) mix(s->result2, s->slopes, s->q, s, at, -1, all(1));
+        if (j->k.data) mix(s->result2, s->slopes, s->q, s, at, -1, all(1));
     }
-    deliver(j->dv, s->result, s, unit, j->d);
-    if (j->k) deliver(j->dk, s->result2, s, unit, j->d);
+    deliver(j->dv, s->result, s, unit);
+    if (j->k.data) deliver(j->dk, s->result2, s, unit);
 }
 
 static void backward_unit(workspace *s, long unit) {
     const problem *j = s->job;
-    fetch(s->q, j->q, s, unit, j->d);
-    fetch(s->v, j->v, s, unit, j->d);
-    fetch(s->g, j->grad, s, unit, j->d);
-    if (j->k) fetch(s->k, j->k, s, unit, j->d);
+    fetch(s->q, j->q, s, unit);
+    fetch(s->v, j->v, s, unit);
+    fetch(s->g, j->grad, s, unit);
+    if (j->k.data) fetch(s->k, j->k, s, unit);
     backward_queries(s, unit);
     backward_keys(s, unit);
 }
 
-static int prepare(workspace *s, const problem *j) {
+static int prepare(workspace *s, const problem *j, int backward) {
     const long full = BYTES / sizeof(REAL);
     s->job = j;
     s->kh = 2 * j->ry + 1;
@@ -301,7 +341,8 @@ static int prepare(workspace *s, const problem *j) {
     s->first = full + j->rx + j->ry * s->pitch;
     s->last = s->first + (j->h - 1) * s->pitch + j->w;
     s->plane = (s->last + j->ry * s->pitch + j->rx + 2 * full) / full * full + full;
-    const long planes = 6 * j->d + 4 + s->kh + s->kw;
+    const int keep = backward && 2 * s->cells * s->plane * (long)sizeof(REAL) <= SECOND_CACHE;
+    const long planes = 6 * j->d + 4 + s->kh + s->kw + (keep ? 2 * s->cells : 0);
     const long vectors = 2 * s->cells + s->kh + s->kw + j->d_row * s->kh + (j->d - j->d_row) * s->kw;
     const size_t bytes = planes * s->plane * sizeof(REAL) + vectors * sizeof(vec) + s->cells * sizeof(long);
     s->memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -314,6 +355,11 @@ static int prepare(workspace *s, const problem *j) {
     for (int i = 0; i < 4; i++, next += s->plane) *single[i] = next;
     s->by_row = next, next += s->kh * s->plane;
     s->by_col = next, next += s->kw * s->plane;
+    s->weight_planes = s->slope_planes = NULL;
+    if (keep) {
+        s->weight_planes = next, next += s->cells * s->plane;
+        s->slope_planes = next, next += s->cells * s->plane;
+    }
     vec *vector = (vec *)next;
     s->logits = vector, vector += s->cells;
     s->slopes = vector, vector += s->cells;
@@ -338,7 +384,7 @@ typedef struct {
 static void *work(void *argument) {
     share *mine = argument;
     workspace s;
-    mine->failed = prepare(&s, mine->job);
+    mine->failed = prepare(&s, mine->job, mine->backward);
     if (mine->failed) return NULL;
     for (long unit = mine->from; unit < mine->to; unit++) (mine->backward ? backward_unit : forward_unit)(&s, unit);
     free(s.memory);
@@ -348,7 +394,8 @@ static void *work(void *argument) {
 /* Threads live for one call: cheap beside the work, and nothing is left behind for a fork to trip over.
  * Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
-    if (threads > job->units) threads = (int)job->units;
+    const long units = job->images * job->heads;
+    if (threads > units) threads = (int)units;
     if (threads < 1) threads = 1;
     share *shares = malloc(threads * sizeof(share));
     pthread_t *handles = malloc(threads * sizeof(pthread_t));
@@ -356,7 +403,7 @@ int local_attention(const problem *job, int backward, int threads) {
     int failed = !shares || !handles || !started;
     if (!failed) {
         for (int t = 0; t < threads; t++)
-            shares[t] = (share){job, job->units * t / threads, job->units * (t + 1) / threads, backward, 0};
+            shares[t] = (share){job, units * t / threads, units * (t + 1) / threads, backward, 0};
         for (int t = 1; t < threads; t++) started[t] = pthread_create(&handles[t], NULL, work, &shares[t]) == 0;
         work(&shares[0]);
         for (int t = 1; t < threads; t++) {

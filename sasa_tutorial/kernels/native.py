@@ -13,15 +13,30 @@ from torch import Tensor
 from sasa_tutorial.kernels import compiling
 from sasa_tutorial.kernels.operators import operator, or_nothing
 
-_POINTERS = ("q", "k", "v", "row", "col", "grad", "out", "dq", "dk", "dv", "drow", "dcol")
-_NUMBERS = ("units", "d", "d_row", "h", "w", "ry", "rx", "relative")
+_TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv")
+_STRIDES = ("image", "head", "channel", "row", "col")
+_TABLES = ("row", "col", "drow", "dcol")
+_NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "ry", "rx", "relative")
 _NAMES = {torch.float32: "float", torch.float64: "double"}
+
+
+class _Tensor(ctypes.Structure):
+    """`tensor` of local_attention.c."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        *((name, ctypes.c_long) for name in ("image", "head", "channel", "row", "col")),
+    ]
 
 
 class _Problem(ctypes.Structure):
     """`problem` of local_attention.c."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in _POINTERS] + [(name, ctypes.c_long) for name in _NUMBERS]
+    _fields_ = [
+        *((name, _Tensor) for name in _TENSORS),
+        *((name, ctypes.c_void_p) for name in _TABLES),
+        *((name, ctypes.c_long) for name in _NUMBERS),
+    ]
 
 
 @functools.cache
@@ -47,7 +62,7 @@ def refuses(q: Tensor, v: Tensor) -> str:
 def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
     """The weighted sum of the values in each window; in float32 at least."""
     inputs = _prepared(q=q, k=k, v=v, row=row, col=col)
-    out = torch.empty_like(inputs["q"])
+    out = torch.empty_like(inputs["v"])
     _call({**inputs, "out": out}, reach, backward=False)
     return out.to(v.dtype)
 
@@ -58,7 +73,7 @@ def backward(
     """The gradients of q, k, v, row and col."""
     inputs = _prepared(q=q, k=k, v=v, row=row, col=col, grad=grad)
     like = inputs["q"]
-    outputs = {f"d{name}": torch.empty_like(like) for name in ("q", "k", "v") if inputs[name] is not None}
+    outputs = {f"d{name}": torch.empty_like(inputs[name]) for name in ("q", "k", "v") if inputs[name] is not None}
     units = like.shape[0] * like.shape[1]
     for name in ("row", "col"):  # one table a unit, added up here in an order that no number of threads changes
         if inputs[name] is not None:
@@ -76,7 +91,8 @@ attend = operator("native", forward, backward)
 
 def _prepared(**tensors: Tensor | None) -> dict[str, Tensor | None]:
     dtype = torch.promote_types(tensors["q"].dtype, torch.float32)
-    return {name: None if x is None else x.to(dtype).contiguous() for name, x in tensors.items()}
+    tensors = {name: None if x is None else x.to(dtype) for name, x in tensors.items()}
+    return {name: x.contiguous() if name in _TABLES and x is not None else x for name, x in tensors.items()}
 
 
 def _call(tensors: dict[str, Tensor | None], reach: list[int], *, backward: bool) -> None:
@@ -84,11 +100,11 @@ def _call(tensors: dict[str, Tensor | None], reach: list[int], *, backward: bool
     b, heads, d, h, w = q.shape
     if not q.numel():
         return
-    job = _Problem(units=b * heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, ry=reach[0], rx=reach[1])
+    job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, ry=reach[0], rx=reach[1])
     job.relative = row is not None
-    for name, tensor in tensors.items():
-        if tensor is not None:
-            setattr(job, name, tensor.data_ptr())
+    for name, x in tensors.items():
+        if x is not None:
+            setattr(job, name, x.data_ptr() if name in _TABLES else _Tensor(x.data_ptr(), *x.stride()))
     compute = compiling.library(_NAMES[q.dtype]).local_attention
     if compute(ctypes.byref(job), int(backward), torch.get_num_threads()):
         raise MemoryError(f"no memory for local attention over {b} images of {h} x {w}")

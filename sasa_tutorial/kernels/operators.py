@@ -45,12 +45,11 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
 
     @run.register_fake
     def _(q, k, v, row, col, reach):
-        return torch.empty_like(v, memory_format=torch.contiguous_format)
+        return torch.empty_like(v)
 
     @differentiate.register_fake
     def _(grad, q, k, v, row, col, reach):
-        inputs = (or_nothing(x, q) for x in (q, k, v, row, col))
-        return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs)
+        return tuple(torch.empty_like(or_nothing(x, q)) for x in (q, k, v, row, col))
 
     def keep(ctx, inputs, output):
         *tensors, ctx.reach = inputs

@@ -26,7 +26,7 @@ PLANE_ON_CPU, PLANE_ON_GPU = 2**16, 2**21
 
 def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
     """The weighted sum of the values in each window; in float32 at least."""
-    out = torch.empty_like(v, memory_format=torch.contiguous_format)
+    out = torch.empty_like(v)
     for part in _parts(q):
         queries, keys, values = _planes(q, part), _planes(k, part), _planes(v, part)
         shape = tuple(queries.shape[1:])
@@ -43,7 +43,7 @@ def backward(
     grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v, row and col."""
-    gradients = tuple(torch.zeros_like(or_nothing(x, q), memory_format=torch.contiguous_format) for x in (q, k, v))
+    gradients = tuple(torch.zeros_like(or_nothing(x, q)) for x in (q, k, v))
     dtype = _dtype(q)
     grad_row, grad_col = (torch.zeros_like(or_nothing(table, q), dtype=dtype) for table in (row, col))
     tables = _tables(row, col, dtype)
