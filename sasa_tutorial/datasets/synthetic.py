@@ -6,8 +6,9 @@ and so that a lesson can say exactly what a network must see to be right. Two ki
 * **texture** (labels 0-69): a pattern x a period x a palette. Every small patch of the image carries the evidence, so
   a few convolutions suffice.
 * **relation** (labels 70-99): 15 textures, and on each of them two small coloured marks at least 15 pixels apart. Twin
-  classes 2j and 2j + 1 differ in one thing only: do the two marks have the same colour? No single patch can tell, and
-  neither can any weighted sum over patches, because every colour is equally likely in both twins.
+  classes 2j and 2j + 1 differ in one thing only: do the two marks have the same colour? No single patch can tell; and
+  because every colour is equally likely in both twins, any sum of what single patches say is on average the same for
+  both.
 
 Patterns look the same in a mirror and marks stay clear of the border, so the usual augmentation (crop, flip) keeps the
 class. The images are no photographs: results on them are called synthetic everywhere and never compared with CIFAR-100.
