@@ -29,8 +29,8 @@ class AttentionStem2d(nn.Module):
             (spatially-aware values): the three stems of SASA, Table 7.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h / block, w / block).
-    Cost at n = block² pixels a block: h w (2 c_in c_out + 2 n c_out + values) multiply-adds; the values cost
-    c_in c_out, block² c_in c_out or mixtures · (c_in + 1) c_out.
+    Cost at n = block² pixels a block: h w (2 c_in c_out + 2 n c_out + (2 block - 1) c_out + values) multiply-adds; the
+    values cost c_in c_out, block² c_in c_out or mixtures · (c_in + 1) c_out.
 
     Where the paper is silent, the reading whose FLOPs match Table 7: four mixtures, and q·r in the logits. As in the
     trunk there is no scaling; p is shared by the heads.
