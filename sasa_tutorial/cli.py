@@ -1,7 +1,6 @@
 """The command `sasa-tutorial`."""
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -204,9 +203,6 @@ def check(root: Path | None) -> None:
 
 def main() -> None:
     """Entry point: the command, with errors as one message and the exit code that belongs to them."""
-    # Threads that wait asleep; to be set before torch is imported. Spinning ones gain convolutions a seventh on a quiet
-    # machine, slow the native kernel down by a fifth, and bring training on a busy machine to a near standstill.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv[1:2]
     try:
         cli()

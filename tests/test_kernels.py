@@ -126,8 +126,8 @@ def test_flops_are_those_of_the_equation_whatever_computes_them():
 @needs_native
 def test_threads_do_not_change_a_bit():
     arguments = [x.requires_grad_() for x in inputs(b=3, heads=3, h=9, w=11, dtype=torch.float32)]
-    results = []
-    for threads in (1, 2, 7, 40):
+    results, usual = [], torch.get_num_threads()
+    for threads in (1, 2, 7, 40, usual):
         torch.set_num_threads(threads)
         out = kernels.local_attention(*arguments, kernel_size=3, backend="native")
         results.append((out, *torch.autograd.grad(out.square().sum(), arguments)))

@@ -18,8 +18,10 @@
  */
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -375,45 +377,65 @@ static int prepare(workspace *s, const problem *j, int backward) {
     return 0;
 }
 
+/* How the units are shared out. Every thread takes shares until none is left, so fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
-    long from, to;
-    int backward, failed;
-} share;
+    int backward, shares;
+    atomic_int next, failed;
+} sharing;
 
-static void *work(void *argument) {
-    share *mine = argument;
+static void work(void *argument) {
+    sharing *all = argument;
+    const long units = all->job->images * all->job->heads;
     workspace s;
-    mine->failed = prepare(&s, mine->job, mine->backward);
-    if (mine->failed) return NULL;
-    for (long unit = mine->from; unit < mine->to; unit++) (mine->backward ? backward_unit : forward_unit)(&s, unit);
+    if (prepare(&s, all->job, all->backward)) {
+        atomic_store(&all->failed, 1);
+        return;
+    }
+    for (int t; (t = atomic_fetch_add(&all->next, 1)) < all->shares;)
+        for (long unit = units * t / all->shares; unit < units * (t + 1) / all->shares; unit++)
+            (all->backward ? backward_unit : forward_unit)(&s, unit);
     free(s.memory);
+}
+
+/* PyTorch's own threads, where they can be had: GNU's OpenMP (LLVM's has the same entry), found when this library is
+ * loaded. Threads of our own would fight for the cores with those, which spin a while after each of PyTorch's operators.
+ * A forked child has lost them, and must not wait for them. */
+#ifdef __linux__
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
+static pid_t loaded_by;
+__attribute__((constructor)) static void remember(void) { loaded_by = getpid(); }
+static int shared_threads(sharing *all, int threads) {
+    if (!GOMP_parallel || getpid() != loaded_by) return 0;
+    GOMP_parallel(work, all, (unsigned)threads, 0);
+    return 1;
+}
+#else
+static int shared_threads(sharing *all, int threads) { return 0; }
+#endif
+
+static void *own_thread(void *all) {
+    work(all);
     return NULL;
 }
 
-/* Threads live for one call: cheap beside the work, and nothing is left behind for a fork to trip over.
- * Returns 0, or 1 when there was no memory. */
+static int own_threads(sharing *all, int threads) {
+    pthread_t *handles = malloc(threads * sizeof(pthread_t));
+    int started = 0;
+    if (handles)
+        while (started < threads - 1 && pthread_create(&handles[started], NULL, own_thread, all) == 0) started++;
+    work(all);
+    while (started > 0) pthread_join(handles[--started], NULL);
+    free(handles);
+    return 1;
+}
+
+/* Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
     const long units = job->images * job->heads;
     if (threads > units) threads = (int)units;
-    if (threads < 1) threads = 1;
-    share *shares = malloc(threads * sizeof(share));
-    pthread_t *handles = malloc(threads * sizeof(pthread_t));
-    char *started = calloc(threads, 1);
-    int failed = !shares || !handles || !started;
-    if (!failed) {
-        for (int t = 0; t < threads; t++)
-            shares[t] = (share){job, units * t / threads, units * (t + 1) / threads, backward, 0};
-        for (int t = 1; t < threads; t++) started[t] = pthread_create(&handles[t], NULL, work, &shares[t]) == 0;
-        work(&shares[0]);
-        for (int t = 1; t < threads; t++) {
-            if (started[t]) pthread_join(handles[t], NULL);
-            else work(&shares[t]); /* the system has no thread to spare */
-        }
-        for (int t = 0; t < threads; t++) failed |= shares[t].failed;
-    }
-    free(shares);
-    free(handles);
-    free(started);
-    return failed;
+    sharing all = {.job = job, .backward = backward, .shares = threads < 1 ? 1 : threads};
+    if (threads <= 1) work(&all);
+    else if (!shared_threads(&all, threads)) own_threads(&all, threads);
+    return atomic_load(&all.failed);
 }

@@ -122,7 +122,8 @@ def _weights(
         for logit, key in zip(logits, _shifts(_padded(keys, reach), reach, shape), strict=True):
             for channel in range(len(queries)):
                 logit.addcmul_(queries[channel], key[channel])
-    return torch.softmax(logits, dim=0)
+    logits.sub_(logits.amax(dim=0)).exp_()  # the softmax, in place: the logits are the largest thing here
+    return logits.div_(logits.sum(dim=0))
 
 
 def _outside(side: int, reach: int, like: Tensor) -> Float[Tensor, "offsets side"]:
