@@ -166,6 +166,22 @@ def torch_version() -> str:
     return torch.__version__
 
 
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def ledger(as_json: bool) -> None:
+    """Parameters and FLOPs of the papers' networks: published, and counted here."""
+    from tqdm import tqdm
+
+    from sasa_tutorial.ledger import compare, published, report
+
+    rows = published()
+    with tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty(), leave=False) as bar:
+        entries = compare(rows, done=bar.update)
+    click.echo(
+        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else report(entries)
+    )
+
+
 @cli.group()
 def data() -> None:
     """Get CIFAR-100, and check it."""

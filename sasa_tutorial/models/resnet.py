@@ -1,9 +1,10 @@
-"""The bottleneck ResNet, built from a callable that makes the spatial layer.
+"""The ResNet, built from a callable that makes the spatial layer.
 
-Every network of the comparison is this one. A bottleneck block narrows the channels with a 1x1 convolution, mixes
-pixels, widens again and adds its input; only the middle layer knows about space, so replacing it is the whole of
-"replacing convolution by attention" (SASA, Sec. 3.1). The stride sits in that middle layer, which is where the papers'
-8.2 GFLOPs for ResNet-50 come from.
+Every network of the comparison is this one, and most of those of the papers. A bottleneck block narrows the channels
+with a 1x1 convolution, mixes pixels, widens again and adds its input; only the middle layer knows about space, so
+replacing it is the whole of "replacing convolution by attention" (SASA, Sec. 3.1). The stride sits in that middle
+layer, which is where the papers' 8.2 GFLOPs for ResNet-50 come from. ResNet-34, without bottlenecks, has two spatial
+layers in a block; the callable makes the first.
 
 Sources: He et al. 2015, arXiv:1512.03385; Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.1 and 4.1 (depths 26, 38).
 """
@@ -14,13 +15,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.models.recalibration import Recalibration, recalibration
+
 SpatialLayer = Callable[[int, int, int], nn.Module]
 """(in_channels, out_channels, stride) -> a layer from (b, in, h, w) to (b, out, h / stride, w / stride)."""
 
-BLOCKS = {14: (1, 1, 1, 1), 26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
+BLOCKS = {
+    14: (1, 1, 1, 1),
+    26: (1, 2, 4, 1),
+    34: (3, 4, 6, 3),
+    38: (2, 3, 5, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
 """Blocks in each of the four groups, by depth. 26 and 38 are ResNet-50 less two or one in every group; 14 is the
 smallest of the kind, for machines without a GPU."""
 
+WITHOUT_BOTTLENECK = (34,)
 EXPANSION = 4
 
 
@@ -36,13 +48,27 @@ def convolution_3x3(in_channels: int, out_channels: int, stride: int) -> nn.Conv
     return convolution(in_channels, out_channels, 3, stride)
 
 
+def convolution_stem(channels: int) -> nn.Sequential:
+    """The stem for large images: 7x7 with stride 2, then a 3x3 max pool with stride 2. (b, 3, h, w) -> h / 4, w / 4."""
+    return nn.Sequential(
+        convolution(3, channels, 7, stride=2),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    )
+
+
 class Bottleneck(nn.Module):
     """1x1 down, spatial layer, 1x1 up, plus the input.
 
     Shapes: (b, in_channels, h, w) -> (b, 4 channels, h / stride, w / stride).
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer) -> None:
+    expansion = EXPANSION
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer, recalibrate: Recalibration
+    ) -> None:
         super().__init__()
         out_channels = EXPANSION * channels
         self.reduce = convolution(in_channels, channels, 1)
@@ -51,34 +77,63 @@ class Bottleneck(nn.Module):
         self.spatial_norm = nn.BatchNorm2d(channels)
         self.expand = convolution(channels, out_channels, 1)
         self.expand_norm = nn.BatchNorm2d(out_channels)
-        self.shortcut = (
-            nn.Identity()
-            if stride == 1 and in_channels == out_channels
-            else nn.Sequential(convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
-        )
+        self.recalibrate = recalibrate(out_channels)
+        self.shortcut = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
         y = F.relu(self.reduce_norm(self.reduce(x)), inplace=True)
         y = F.relu(self.spatial_norm(self.spatial(y)), inplace=True)
-        y = self.expand_norm(self.expand(y))
+        y = self.recalibrate(self.expand_norm(self.expand(y)))
         return F.relu(y + self.shortcut(x), inplace=True)
 
 
+class BasicBlock(nn.Module):
+    """Spatial layer, 3x3 convolution, plus the input.
+
+    Shapes: (b, in_channels, h, w) -> (b, channels, h / stride, w / stride).
+    """
+
+    expansion = 1
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer, recalibrate: Recalibration
+    ) -> None:
+        super().__init__()
+        self.spatial = spatial(in_channels, channels, stride)
+        self.spatial_norm = nn.BatchNorm2d(channels)
+        self.second = convolution_3x3(channels, channels, 1)
+        self.second_norm = nn.BatchNorm2d(channels)
+        self.recalibrate = recalibrate(channels)
+        self.shortcut = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c h2 w2"]:
+        y = F.relu(self.spatial_norm(self.spatial(x)), inplace=True)
+        y = self.recalibrate(self.second_norm(self.second(y)))
+        return F.relu(y + self.shortcut(x), inplace=True)
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+
+
 class ResNet(nn.Module):
-    """Stem, four groups of bottleneck blocks, the mean over the pixels, a linear classifier.
+    """Stem, four groups of blocks, the mean over the pixels, a linear classifier.
 
     Args:
         stem: from images (b, 3, h, w) to (b, stem_channels, h', w').
         stem_channels: channels the stem hands to the first group.
         spatial: one callable for all four groups, or one for each.
-        depth: 14, 26, 38 or 50.
+        depth: 14, 26, 38, 50, 101, 152, or 34 (without bottlenecks).
         channels: inner channels of the first group; each later group has twice as many and half the side.
         num_classes: length of the output.
+        recalibrate: what follows the last norm of every block: "none", "squeeze-excitation" or "gather-excite".
 
     Shapes: (b, 3, h, w) -> logits (b, num_classes).
 
     Raises:
-        ValueError: an unknown depth, or not four spatial callables.
+        ValueError: an unknown depth or recalibration, or not four spatial callables.
     """
 
     def __init__(
@@ -90,6 +145,7 @@ class ResNet(nn.Module):
         depth: int = 26,
         channels: int = 64,
         num_classes: int = 1000,
+        recalibrate: str = "none",
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -98,6 +154,8 @@ class ResNet(nn.Module):
         if len(layers) != 4:
             raise ValueError(f"expected one spatial layer for each of the 4 groups, got {len(layers)}")
         self.stem = stem
+        block_type = BasicBlock if depth in WITHOUT_BOTTLENECK else Bottleneck
+        rescale = recalibration(recalibrate)
         groups = []
         in_channels = stem_channels
         for group, (count, layer) in enumerate(zip(BLOCKS[depth], layers, strict=True)):
@@ -105,11 +163,27 @@ class ResNet(nn.Module):
             blocks = []
             for block in range(count):
                 stride = 2 if group > 0 and block == 0 else 1
-                blocks.append(Bottleneck(in_channels, width, stride, layer))
-                in_channels = EXPANSION * width
+                blocks.append(block_type(in_channels, width, stride, layer, rescale))
+                in_channels = block_type.expansion * width
             groups.append(nn.Sequential(*blocks))
         self.groups = nn.Sequential(*groups)
         self.classifier = nn.Linear(in_channels, num_classes)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
         return self.classifier(self.groups(self.stem(images)).mean(dim=(2, 3)))
+
+
+def resnet(depth: int, *, recalibrate: str = "none", num_classes: int = 1000) -> ResNet:
+    """The convolutional ResNet for 224x224 images that the papers compare with (34, 50, 101, 152; also 26 and 38).
+
+    Args:
+        depth: see `ResNet`.
+        recalibrate: "none", "squeeze-excitation" (Hu et al. 2018) or "gather-excite" (Hu et al. 2018b).
+        num_classes: length of the output.
+
+    Raises:
+        ValueError: an unknown depth or recalibration.
+    """
+    return ResNet(
+        convolution_stem(64), 64, convolution_3x3, depth=depth, num_classes=num_classes, recalibrate=recalibrate
+    )

@@ -12,7 +12,7 @@ from torch import nn
 
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionStem2d
 from sasa_tutorial.models.cifar import scaled_channels
-from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3
+from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution_3x3, convolution_stem
 from sasa_tutorial.models.spatial import local_attention
 
 GROUPS = (1, 2, 3, 4)
@@ -59,7 +59,7 @@ def sasa_resnet(
     channels = scaled_channels(width)
     attention = _attention(positions, kernel_size=kernel_size, content=content, grouped=grouped)
     layers = [attention if group in attention_groups else convolution_3x3 for group in GROUPS]
-    build = _attention_stem(channels, stem_values) if stem == "attention" else _convolution_stem(channels)
+    build = _attention_stem(channels, stem_values) if stem == "attention" else convolution_stem(channels)
     return ResNet(build, channels, layers, depth=depth, channels=channels, num_classes=num_classes)
 
 
@@ -70,15 +70,6 @@ def _attention(positions: str, **options: int | bool) -> SpatialLayer:
     if positions != "absolute":
         return layer
     return lambda c_in, c_out, stride: nn.Sequential(AbsolutePositions2d(c_in), layer(c_in, c_out, stride))
-
-
-def _convolution_stem(channels: int) -> nn.Module:
-    return nn.Sequential(
-        convolution(3, channels, 7, stride=2),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(3, stride=2, padding=1),
-    )
 
 
 def _attention_stem(channels: int, values: str) -> nn.Module:

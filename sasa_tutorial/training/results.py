@@ -9,9 +9,11 @@ from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.records import Record
 
 SEEDS = (0, 1, 2)
+ALL_IMAGES = 45_000  # of the training split: what a profile without a number uses
 HEADER = (
     "Network",
     "Profile",
+    "Images",
     "Epochs",
     "Parameters",
     "MFLOPs",
@@ -44,6 +46,7 @@ class Row:
     profile: str
     n: int
     diverged: int
+    train_images: int
     epochs: int
     params: int
     flops_per_image: int
@@ -68,6 +71,7 @@ def summarise(records: Iterable[Record]) -> list[Row]:
             profiles.index(row.profile),
             lessons.index(row.model) if row.model in lessons else len(lessons),
             row.model,
+            row.train_images,
         ),
     )
 
@@ -81,6 +85,7 @@ def _row(group: Sequence[Record]) -> Row:
         profile=first.profile,
         n=len(finished),
         diverged=len(group) - len(finished),
+        train_images=first.config.get("train_images") or ALL_IMAGES,
         epochs=first.epochs,
         params=first.params,
         flops_per_image=first.flops_per_image,
@@ -104,7 +109,7 @@ def markdown_table(records: Iterable[Record]) -> str:
     rows = summarise(records)
     if not rows:
         return NOTHING
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|" + "---:|" * 7 + "---|"]
+    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|" + "---:|" * 8 + "---|"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -123,6 +128,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.model,
         row.profile,
+        f"{row.train_images:,}",
         str(row.epochs),
         f"{row.params / 1e6:.2f} M",
         f"{row.flops_per_image / 1e6:,.0f}",

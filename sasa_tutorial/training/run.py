@@ -15,10 +15,10 @@ from torch import nn
 from sasa_tutorial import __version__, kernels
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
-from sasa_tutorial.training.cost import flops_per_image, parameter_count
 from sasa_tutorial.training.distributed import Processes, processes
 from sasa_tutorial.training.environment import commit, device_name, library_fingerprint, resolve_device
 from sasa_tutorial.training.evaluation import evaluate

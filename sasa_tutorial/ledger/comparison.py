@@ -1,0 +1,77 @@
+"""Published and counted, side by side."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+import torch
+
+from sasa_tutorial import models
+from sasa_tutorial.ledger.accounting import Cost, count
+from sasa_tutorial.ledger.published import QUANTITIES, Published, published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One quantity of one row, as `sasa-tutorial ledger --json` prints it."""
+
+    paper: str
+    table: str
+    row: str
+    quantity: str  # "params" or "flops"
+    published: str | None  # as printed; None where the printed number was not seen
+    counted: float  # in the unit, unrounded
+    unit: str
+    matches: bool | None  # equal after rounding to the printed digits, or cut off there where the note says so
+    note: str
+
+
+def compare(rows: Iterable[Published] | None = None, *, done: Callable[[], None] = lambda: None) -> list[Entry]:
+    """Count the networks of the rows (all of them by default). `done` is called after each row."""
+    counted: dict[str, Cost] = {}
+    entries = []
+    for row in published() if rows is None else rows:
+        key = f"{row.network} {sorted(row.options.items())} {row.size}"
+        if key not in counted:
+            counted[key] = count(build(row), row.size)
+        entries += _entries(row, counted[key])
+        done()
+    return entries
+
+
+def build(row: Published) -> torch.nn.Module:
+    """The network of a row, on the meta device: shapes without numbers."""
+    with torch.device("meta"):
+        return getattr(models, row.network)(**row.options)
+
+
+def _entries(row: Published, cost: Cost) -> Iterator[Entry]:
+    flops = cost.table_flops() if row.accounting == "sasa" else cost.flops
+    numbers = {"params": cost.params / 1e6, "flops": flops / 1e9}
+    for quantity, unit in QUANTITIES.items():
+        printed = getattr(row, quantity)
+        if printed is None:
+            continue
+        note = row.notes.get(quantity, "")
+        if row.accounting == "sasa" and quantity == "flops":
+            strict = cost.explicit_flops / 1e9
+            if not agrees(printed, strict):
+                note = " ".join(filter(None, [note, f"Multiply-adds alone: {strict:.2f}."]))
+        yield Entry(
+            paper=row.paper,
+            table=row.table,
+            row=row.row,
+            quantity=quantity,
+            published=printed if row.seen else None,
+            counted=numbers[quantity],
+            unit=unit,
+            matches=agrees(printed, numbers[quantity], truncated=quantity in row.truncated) if row.seen else None,
+            note=note,
+        )
+
+
+def agrees(printed: str, counted: float, *, truncated: bool = False) -> bool:
+    """Whether the counted number, rounded (or cut off) to the digits of the printed one, is the printed one."""
+    target = Decimal(printed)
+    rounding = ROUND_DOWN if truncated else ROUND_HALF_UP
+    return Decimal(repr(counted)).quantize(target, rounding=rounding) == target

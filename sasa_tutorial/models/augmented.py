@@ -1,0 +1,178 @@
+"""Attention-augmented networks: some channels of a convolution made by global attention, where memory allows.
+
+Source: Bello et al. 2019, arXiv:1904.09925, Sec. 3.3 and 4.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import MNASNet
+
+from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
+from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3, convolution_stem
+
+HEADS, LEAST_KEY_CHANNELS = 8, 20  # a head has at least 20 key channels (Sec. 4)
+POSITIONS = ("relative", "none", "sine", "coordinates")
+
+
+class StridedAugmentedConv2d(nn.Module):
+    """A convolution with any stride, beside attention on a smaller map.
+
+    The attention channels are those of an `AttentionAugmentedConv2d` without convolution. Its input is averaged over
+    squares of `stride * pool` pixels, its output brought to the size of the convolution's by bilinear interpolation.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride: of the convolution.
+        key_channels, value_channels, heads: of the attention; value_channels = out_channels leaves no convolution.
+        pool: how much smaller than the output the map of the attention is.
+        side: of the output, at most.
+        positions: "relative", "none", "sine" (added to the attention's input) or "coordinates" (two more channels).
+
+    Shapes: (b, in_channels, h, w) -> (b, out_channels, h / stride, w / stride), convolution first.
+
+    Raises:
+        ValueError: arguments that do not fit; an input larger than it was built for.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        *,
+        key_channels: int,
+        value_channels: int,
+        heads: int = HEADS,
+        pool: int = 1,
+        side: int,
+        positions: str = "relative",
+    ) -> None:
+        super().__init__()
+        if positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {', '.join(map(repr, POSITIONS))}, got {positions!r}")
+        if not 0 < value_channels <= out_channels:
+            raise ValueError(f"value_channels must be 1 to out_channels {out_channels}, got {value_channels}")
+        self.stride, self.pool = stride, pool
+        convolved = out_channels - value_channels
+        self.conv = convolution(in_channels, convolved, kernel_size, stride) if convolved else None
+        self.encode = {"sine": AbsolutePositions2d(in_channels), "coordinates": CoordinateChannels2d()}.get(
+            positions, nn.Identity()
+        )
+        side = -(-side // pool)
+        self.attention = AttentionAugmentedConv2d(
+            in_channels + 2 * (positions == "coordinates"),
+            value_channels,
+            key_channels=key_channels,
+            value_channels=value_channels,
+            heads=heads,
+            max_size=(side, side),
+            positions="relative" if positions == "relative" else "none",
+        )
+
+    def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
+        size = [-(-side // self.stride) for side in x.shape[2:]]
+        small = F.avg_pool2d(x, self.stride * self.pool, ceil_mode=True)
+        attended = self.attention(self.encode(small))
+        if self.pool > 1:
+            attended = F.interpolate(attended, size=size, mode="bilinear", align_corners=False)
+        return attended if self.conv is None else torch.cat([self.conv(x), attended], dim=1)
+
+
+def augmented_channels(out_channels: int, kappa: float, upsilon: float) -> dict[str, int]:
+    """Key and value channels for the ratios κ and υ: multiples of the 8 heads, 20 key channels a head at least.
+
+    Raises:
+        ValueError: kappa is not positive, or upsilon not in (0, 1].
+    """
+    if kappa <= 0:
+        raise ValueError(f"kappa must be positive, got {kappa}")
+    if not 0 < upsilon <= 1:
+        raise ValueError(f"upsilon must be above 0 and at most 1, got {upsilon}")
+    keys, values = (HEADS * round(share * out_channels / HEADS) for share in (kappa, upsilon))
+    return {"key_channels": max(keys, HEADS * LEAST_KEY_CHANNELS), "value_channels": max(values, HEADS)}
+
+
+def augmented_spatial(*, kappa: float, upsilon: float, side: int, pool: int = 1, positions: str) -> SpatialLayer:
+    """A 3x3 convolution with a share υ of its channels from attention; `side` is that of its output."""
+
+    def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        channels = augmented_channels(out_channels, kappa, upsilon)
+        return StridedAugmentedConv2d(
+            in_channels, out_channels, stride=stride, pool=pool, side=side, positions=positions, **channels
+        )
+
+    return build
+
+
+def attention_augmented_resnet(
+    depth: int,
+    *,
+    kappa: float = 0.2,
+    upsilon: float = 0.1,
+    positions: str = "relative",
+    num_classes: int = 1000,
+    image_size: int = 224,
+) -> ResNet:
+    """ResNet-34, 50, 101 or 152 whose last three groups are augmented; at 28x28 the attention works on 14x14.
+
+    In a bottleneck the 3x3 convolution is augmented, in ResNet-34 the first of two. The paper's ResNet-34 has
+    κ = υ = 0.25. κ = υ = 1 is fully attentional in those groups.
+
+    Args:
+        depth: see `ResNet`.
+        kappa, upsilon: key and value channels per output channel.
+        positions: "relative", "none", "sine" or "coordinates" (Table 7).
+        num_classes: length of the output.
+        image_size: the largest side the network will meet; its relative positions reach that far.
+
+    Raises:
+        ValueError: an argument that is none of these.
+    """
+    sides = [-(-image_size // factor) for factor in (4, 8, 16, 32)]
+    layers = [convolution_3x3] + [
+        augmented_spatial(kappa=kappa, upsilon=upsilon, side=side, pool=pool, positions=positions)
+        for side, pool in zip(sides[1:], (2, 1, 1), strict=True)
+    ]
+    return ResNet(convolution_stem(64), 64, layers, depth=depth, num_classes=num_classes)
+
+
+def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1000, image_size: int = 224) -> MNASNet:
+    """torchvision's MnasNet; augmented, the 1x1 expansions of its last 13 inverted bottlenecks make some channels by
+    attention: κ = 2υ = 0.1, 4 heads, on maps of 14x14 at most for 224x224 images.
+
+    Args:
+        width: factor on all channels: 0.75, 1.0, 1.25 and 1.4 in Table 5.
+        augmented: with attention.
+        num_classes: length of the output.
+        image_size: the largest side the network will meet.
+
+    Raises:
+        ValueError: width is not positive.
+    """
+    if width <= 0:
+        raise ValueError(f"width must be positive, got {width}")
+    network = MNASNet(width, num_classes=num_classes)
+    if augmented:
+        side = image_size // 4
+        for stack in list(network.layers)[9:14]:  # those that begin by halving 56x56, and all after them
+            for block in stack:
+                block.layers[0] = _augmented_expansion(block.layers[0], side, max(1, 16 * side // image_size))
+                side = -(-side // block.layers[3].stride[0])
+    return network
+
+
+def _augmented_expansion(expansion: nn.Conv2d, side: int, pool: int) -> nn.Module:
+    heads = 4
+    keys, values = (heads * max(1, round(share * expansion.out_channels / heads)) for share in (0.1, 0.05))
+    return StridedAugmentedConv2d(
+        expansion.in_channels,
+        expansion.out_channels,
+        1,
+        key_channels=keys,
+        value_channels=values,
+        heads=heads,
+        pool=pool,
+        side=side,
+    )
