@@ -33,8 +33,8 @@ class AbsolutePositions2d(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         check_images(x, self.channels)
         h, w = x.shape[2:]
-        rows = _sinusoids(h, self.channels // 2, x)
-        cols = _sinusoids(w, self.channels - self.channels // 2, x)
+        rows = sinusoids(h, self.channels // 2, x)
+        cols = sinusoids(w, self.channels - self.channels // 2, x)
         code = torch.cat(
             (
                 rearrange(rows, "h c -> c h 1").expand(-1, h, w),
@@ -63,7 +63,7 @@ class CoordinateChannels2d(nn.Module):
         return torch.cat((x, row, col), dim=1)
 
 
-def _sinusoids(length: int, channels: int, like: Tensor) -> Float[Tensor, "length channels"]:
+def sinusoids(length: int, channels: int, like: Tensor) -> Float[Tensor, "length channels"]:
     check_channels(channels=channels)
     position = torch.arange(length, dtype=torch.float64, device=like.device)
     index = torch.arange(channels, device=like.device)

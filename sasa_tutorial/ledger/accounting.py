@@ -29,7 +29,8 @@ PER_LOGIT = 8  # FLOPs for every logit of attention
 class Cost:
     """One network at one image size; everything for one image. One multiply-add is 2 FLOPs."""
 
-    params: int
+    params: int  # that are trained
+    buffers: int  # numbers that are kept and not trained
     flops: int  # multiply-adds, as this library computes them
     explicit_flops: int  # multiply-adds, with q·r as a dot product for every cell instead of row and column halves
     added_flops: int  # multiply-adds, with r added to the keys: rule 1
@@ -78,6 +79,7 @@ def count(model: nn.Module, size: int) -> Cost:
     flops = counter.get_total_flops()
     return Cost(
         params=parameter_count(model),
+        buffers=sum(buffer.numel() for buffer in model.buffers()),
         flops=flops,
         explicit_flops=flops + tally["explicit"],
         added_flops=flops + tally["added"],

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+from typing import Any
 
 import torch
+from torchvision.models.detection import RetinaNet
 
 from sasa_tutorial import models
 from sasa_tutorial.ledger.accounting import Cost, count
@@ -18,7 +20,7 @@ class Entry:
     paper: str
     table: str
     row: str
-    quantity: str  # "params" or "flops"
+    quantity: str  # "params", "flops" or "multiply_adds"
     published: str | None  # as printed; None where the printed number was not seen
     counted: float  # in the unit, unrounded
     unit: str
@@ -40,23 +42,39 @@ def compare(rows: Iterable[Published] | None = None, *, done: Callable[[], None]
 
 
 def build(row: Published) -> torch.nn.Module:
-    """The network of a row, on the meta device: shapes without numbers."""
+    """The network of a row, on the meta device: shapes without numbers. A detector without its selection of boxes."""
     with torch.device("meta"):
-        return getattr(models, row.network)(**row.options)
+        network = _make(row.network, row.options)
+        return models.RawOutputs(network) if isinstance(network, RetinaNet) else network
+
+
+def _make(name: str, options: dict[str, Any]) -> torch.nn.Module:
+    """A builder's network. An option may name a network of its own (a detector's backbone) or a layer."""
+    made = dict(options)
+    if "backbone" in made:
+        made["backbone"] = _make(made["backbone"]["network"], _without_network(made["backbone"]))
+    if "token_attention" in made:
+        made["token_attention"] = getattr(models, made["token_attention"])
+    return getattr(models, name)(**made)
+
+
+def _without_network(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key != "network"}
 
 
 def _entries(row: Published, cost: Cost) -> Iterator[Entry]:
     flops = cost.table_flops() if row.accounting == "sasa" else cost.flops
-    numbers = {"params": cost.params / 1e6, "flops": flops / 1e9}
+    params = cost.params + (cost.buffers if row.with_buffers else 0)
+    numbers = {"params": params / 1e6, "flops": flops / 1e9, "multiply_adds": flops / 2e9}
     for quantity, unit in QUANTITIES.items():
         printed = getattr(row, quantity)
         if printed is None:
             continue
         note = row.notes.get(quantity, "")
-        if row.accounting == "sasa" and quantity == "flops":
-            strict = cost.explicit_flops / 1e9
+        if row.accounting == "sasa" and quantity != "params":
+            strict = cost.explicit_flops / (1e9 if quantity == "flops" else 2e9)
             if not agrees(printed, strict):
-                note = " ".join(filter(None, [note, f"Multiply-adds alone: {strict:.2f}."]))
+                note = " ".join(filter(None, [note, f"Without rules 1 to 3 of accounting.py: {strict:.2f}."]))
         yield Entry(
             paper=row.paper,
             table=row.table,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).with_name("published.toml")
-QUANTITIES = {"params": "M", "flops": "G"}
-"""Quantities that are counted, and their units: millions, and 10⁹ (one multiply-add is 2 FLOPs)."""
+QUANTITIES = {"params": "M", "flops": "G", "multiply_adds": "G"}
+"""Quantities that are counted, and their units: millions and 10⁹. One multiply-add is 2 FLOPs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +23,12 @@ class Published:
     size: int = 224  # pixels of a side of the image
     params: str | None = None  # millions
     flops: str | None = None  # 10⁹
+    multiply_adds: str | None = None  # 10⁹, where that is what was printed
     top1: str | None = None  # percent
     split: str | None = None  # which images top1 is of
     read: str = ""  # where the numbers were seen
     seen: bool = True  # False: known from memory only, and never shown as published
+    with_buffers: bool = False  # params include numbers that are fixed, not trained
     accounting: str = "multiply-adds"  # or "sasa": see accounting.py
     truncated: tuple[str, ...] = ()  # quantities that are cut off rather than rounded
     notes: dict[str, str] = field(default_factory=dict)  # by quantity

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from sasa_tutorial.ledger.comparison import Entry
 
-QUANTITY_NAMES = {"params": "parameters, M", "flops": "FLOPs, G"}
+QUANTITY_NAMES = {"params": "parameters, M", "flops": "FLOPs, G", "multiply_adds": "multiply-adds, G"}
 WIDTH = 110
 
 
@@ -31,17 +31,18 @@ def summary(entries: Sequence[Entry]) -> str:
 
 def _table(title: str, entries: list[Entry]) -> list[str]:
     width = max(len(entry.row) for entry in entries)
-    lines = [title, f"  {'':{width}}  {'':13}  published  counted  difference"]
+    lines = [title, f"  {'':{width}}  {'':16}  published    counted  difference"]
     notes: list[str] = []
     for entry in entries:
         if entry.note and entry.note not in notes:
             notes.append(entry.note)
         mark = "" if entry.matches or entry.published is None else "  ✗"
         number = f"  [{notes.index(entry.note) + 1}]" if entry.note else ""
-        difference = "" if entry.published is None else f"{entry.counted - float(entry.published):+.2f}"
+        digits = max(2, len((entry.published or "").partition(".")[2]))
+        difference = "" if entry.published is None else f"{entry.counted - float(entry.published):+.{digits}f}"
         lines.append(
-            f"  {entry.row:{width}}  {QUANTITY_NAMES[entry.quantity]:13}  {entry.published or '–':>9}"
-            f"  {entry.counted:7.2f}  {difference:>10}{mark}{number}"
+            f"  {entry.row:{width}}  {QUANTITY_NAMES[entry.quantity]:16}  {entry.published or '–':>9}"
+            f"  {entry.counted:9.{digits}f}  {difference:>10}{mark}{number}"
         )
     for i, note in enumerate(notes, 1):
         lines += textwrap.wrap(f"[{i}] {note}", WIDTH, initial_indent="  ", subsequent_indent="      ")

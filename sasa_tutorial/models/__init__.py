@@ -2,17 +2,32 @@
 
 from sasa_tutorial.models.augmented import attention_augmented_resnet, mnasnet
 from sasa_tutorial.models.cifar import cifar_models, cifar_resnet
+from sasa_tutorial.models.detection import RawOutputs, retinanet
+from sasa_tutorial.models.eamlp import MultiHeadExternalAttention, TokenExternalAttention, eamlp
+from sasa_tutorial.models.eanet import EANetBlock
 from sasa_tutorial.models.resnet import ResNet, resnet
 from sasa_tutorial.models.sasa import sasa_resnet
+from sasa_tutorial.models.t2t_attention import SelfAttention, TokenPerformer, TokenSelfAttention
+from sasa_tutorial.models.t2t_vit import T2TViT
 from sasa_tutorial.models.wide_resnet import wide_resnet
 
 __all__ = [
+    "EANetBlock",
+    "MultiHeadExternalAttention",
+    "RawOutputs",
     "ResNet",
+    "SelfAttention",
+    "T2TViT",
+    "TokenExternalAttention",
+    "TokenPerformer",
+    "TokenSelfAttention",
     "attention_augmented_resnet",
     "cifar_models",
     "cifar_resnet",
+    "eamlp",
     "mnasnet",
     "resnet",
+    "retinanet",
     "sasa_resnet",
     "wide_resnet",
 ]

@@ -80,8 +80,8 @@ class StridedAugmentedConv2d(nn.Module):
         return attended if self.conv is None else torch.cat([self.conv(x), attended], dim=1)
 
 
-def augmented_channels(out_channels: int, kappa: float, upsilon: float) -> dict[str, int]:
-    """Key and value channels for the ratios κ and υ: multiples of the 8 heads, 20 key channels a head at least.
+def augmented_channels(out_channels: int, kappa: float, upsilon: float, least: int) -> dict[str, int]:
+    """Key and value channels for the ratios κ and υ: multiples of the 8 heads, `least` key channels a head or more.
 
     Raises:
         ValueError: kappa is not positive, or upsilon not in (0, 1].
@@ -91,14 +91,22 @@ def augmented_channels(out_channels: int, kappa: float, upsilon: float) -> dict[
     if not 0 < upsilon <= 1:
         raise ValueError(f"upsilon must be above 0 and at most 1, got {upsilon}")
     keys, values = (HEADS * round(share * out_channels / HEADS) for share in (kappa, upsilon))
-    return {"key_channels": max(keys, HEADS * LEAST_KEY_CHANNELS), "value_channels": max(values, HEADS)}
+    return {"key_channels": max(keys, HEADS * max(1, least)), "value_channels": max(values, HEADS)}
 
 
-def augmented_spatial(*, kappa: float, upsilon: float, side: int, pool: int = 1, positions: str) -> SpatialLayer:
+def augmented_spatial(
+    *,
+    kappa: float = 0.2,
+    upsilon: float = 0.1,
+    least_key_channels: int = LEAST_KEY_CHANNELS,
+    side: int,
+    pool: int = 1,
+    positions: str = "relative",
+) -> SpatialLayer:
     """A 3x3 convolution with a share υ of its channels from attention; `side` is that of its output."""
 
     def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        channels = augmented_channels(out_channels, kappa, upsilon)
+        channels = augmented_channels(out_channels, kappa, upsilon, least_key_channels)
         return StridedAugmentedConv2d(
             in_channels, out_channels, stride=stride, pool=pool, side=side, positions=positions, **channels
         )
@@ -111,6 +119,7 @@ def attention_augmented_resnet(
     *,
     kappa: float = 0.2,
     upsilon: float = 0.1,
+    least_key_channels: int = LEAST_KEY_CHANNELS,
     positions: str = "relative",
     num_classes: int = 1000,
     image_size: int = 224,
@@ -123,6 +132,7 @@ def attention_augmented_resnet(
     Args:
         depth: see `ResNet`.
         kappa, upsilon: key and value channels per output channel.
+        least_key_channels: of a head, whatever kappa says.
         positions: "relative", "none", "sine" or "coordinates" (Table 7).
         num_classes: length of the output.
         image_size: the largest side the network will meet; its relative positions reach that far.
@@ -131,9 +141,9 @@ def attention_augmented_resnet(
         ValueError: an argument that is none of these.
     """
     sides = [-(-image_size // factor) for factor in (4, 8, 16, 32)]
+    options = {"kappa": kappa, "upsilon": upsilon, "least_key_channels": least_key_channels, "positions": positions}
     layers = [convolution_3x3] + [
-        augmented_spatial(kappa=kappa, upsilon=upsilon, side=side, pool=pool, positions=positions)
-        for side, pool in zip(sides[1:], (2, 1, 1), strict=True)
+        augmented_spatial(side=side, pool=pool, **options) for side, pool in zip(sides[1:], (2, 1, 1), strict=True)
     ]
     return ResNet(convolution_stem(64), 64, layers, depth=depth, num_classes=num_classes)
 

@@ -91,9 +91,7 @@ def wide_resnet(
     channels = 16
     for group in range(3):
         width, side = widen * 16 * 2**group, -(-image_size // 2**group)
-        spatial = (
-            augmented_spatial(kappa=0.2, upsilon=0.1, side=side, positions="relative") if augmented else convolution_3x3
-        )
+        spatial = augmented_spatial(side=side) if augmented else convolution_3x3
         for block in range((depth - 4) // 6):
             stride = 2 if group > 0 and block == 0 else 1
             layers.append(
