@@ -1,15 +1,16 @@
 """From a network to the numbers that a paper's table prints.
 
-AAConv's and EANet's tables count multiply-adds alone, as `flops_per_image` does. So do 19 of the 27 FLOPs that SASA's
-tables print, if q·r is computed for every cell of a window; the others are 0.04 to 0.12 G away. Three rules together
-give all 27. They are a reading of the tables; the text does not say how it counts.
+AAConv's tables count multiply-adds alone, as `flops_per_image` does. SASA's tables print FLOPs of 23 networks that
+cost differently. Multiply-adds, with q·r as a dot product for every cell of a window, give 16 of them; the others are
+0.06 to 0.12 G away. Three rules together give all 23. They are a reading of the tables; the text does not say how it
+counts.
 
   1. r is added to the key before one dot product, q·(k + r): one FLOP for every channel and cell. Without keys q·r is
      a sum of row and column halves, as in this library; in the stem, a dot product of its own.
   2. Every number that leaves a batch norm costs PER_NORM FLOPs more (norm, ReLU, sum).
   3. Every logit costs PER_LOGIT FLOPs more (softmax).
 
-The two constants are fitted: a small region of pairs around them does as well, and notebook 08 draws it.
+The two constants are fitted: no other pair of whole numbers does it, and notebook 08 draws the region of those that do.
 """
 
 from dataclasses import dataclass

@@ -74,7 +74,7 @@ def _entries(row: Published, cost: Cost) -> Iterator[Entry]:
         if row.accounting == "sasa" and quantity != "params":
             strict = cost.explicit_flops / (1e9 if quantity == "flops" else 2e9)
             if not agrees(printed, strict):
-                note = " ".join(filter(None, [note, f"Without rules 1 to 3 of accounting.py: {strict:.2f}."]))
+                note = " ".join(filter(None, [note, f"Multiply-adds alone: {strict:.2f}."]))
         yield Entry(
             paper=row.paper,
             table=row.table,

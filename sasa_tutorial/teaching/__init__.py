@@ -20,6 +20,13 @@ from sasa_tutorial.teaching.global_attention_figures import (
     weights_and_one_row,
 )
 from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
+from sasa_tutorial.teaching.network_figures import (
+    cost_and_accuracy,
+    cost_of_groups,
+    growth,
+    matches_over_constants,
+    printed_and_counted,
+)
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
@@ -42,8 +49,11 @@ __all__ = [
     "as_image",
     "attention_over_image",
     "check_answer",
+    "cost_and_accuracy",
+    "cost_of_groups",
     "expect_error",
     "explorer",
+    "growth",
     "halves_make_a_square",
     "images_in_rows",
     "kernels_and_answers",
@@ -51,6 +61,7 @@ __all__ = [
     "logit_parts",
     "logits_and_weights",
     "logits_to_weights",
+    "matches_over_constants",
     "matrix",
     "mixture_shares",
     "move_and_answer",
@@ -59,6 +70,7 @@ __all__ = [
     "one_factor_or_many",
     "pictures_and_maps",
     "predictions",
+    "printed_and_counted",
     "receptive_fields",
     "recorded_results",
     "same_neighbours",
