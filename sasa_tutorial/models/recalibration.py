@@ -25,6 +25,11 @@ def squeeze_excitation(channels: int) -> nn.Module:
     return SqueezeExcitation(channels, max(1, channels // REDUCTION))
 
 
+def unchanged(channels: int) -> nn.Module:
+    """No recalibration."""
+    return nn.Identity()
+
+
 class GatherExcite(nn.Module):
     """The factor is the sigmoid of the channel's mean; no parameters (Hu et al. 2018, arXiv:1810.12348, GE-θ⁻)."""
 
@@ -33,7 +38,7 @@ class GatherExcite(nn.Module):
 
 
 _KINDS: dict[str, Recalibration] = {
-    "none": lambda channels: nn.Identity(),
+    "none": unchanged,
     "squeeze-excitation": squeeze_excitation,
     "gather-excite": lambda channels: GatherExcite(),
 }

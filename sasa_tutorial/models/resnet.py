@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.models.recalibration import Recalibration, recalibration
+from sasa_tutorial.models.recalibration import Recalibration, recalibration, unchanged
 
 SpatialLayer = Callable[[int, int, int], nn.Module]
 """(in_channels, out_channels, stride) -> a layer from (b, in, h, w) to (b, out, h / stride, w / stride)."""
@@ -67,7 +67,12 @@ class Bottleneck(nn.Module):
     expansion = EXPANSION
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer, recalibrate: Recalibration
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        spatial: SpatialLayer,
+        recalibrate: Recalibration = unchanged,
     ) -> None:
         super().__init__()
         out_channels = EXPANSION * channels
@@ -96,7 +101,12 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, spatial: SpatialLayer, recalibrate: Recalibration
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        spatial: SpatialLayer,
+        recalibrate: Recalibration = unchanged,
     ) -> None:
         super().__init__()
         self.spatial = spatial(in_channels, channels, stride)
