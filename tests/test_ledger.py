@@ -4,11 +4,10 @@ import json
 import math
 
 import pytest
-import torch
 from click.testing import CliRunner
 from torch import nn
 
-from sasa_tutorial import ledger, models
+from sasa_tutorial import ledger
 from sasa_tutorial.cli import cli
 from sasa_tutorial.layers import AttentionStem2d, LocalSelfAttention2d
 from sasa_tutorial.ledger import Published, build, compare, count, published, report
@@ -24,6 +23,7 @@ NOT_REPRODUCED = {
     ("AAConv", "Table 2: ImageNet", "attention-augmented ResNet-101", "flops"),
     ("AAConv", "Table 4: COCO, RetinaNet", "squeeze-excitation ResNet-50", "flops"),
     ("AAConv", "Table 4: COCO, RetinaNet", "attention-augmented ResNet-50", "flops"),
+    ("AAConv", "Table 4: COCO, RetinaNet", "attention-augmented ResNet-101", "params"),
     ("AAConv", "Table 4: COCO, RetinaNet", "attention-augmented ResNet-101", "flops"),
     ("SASA", "Table 2: COCO, RetinaNet", "convolutional heads, conv stem + attention", "flops"),
     ("SASA", "Table 2: COCO, RetinaNet", "convolutional heads, full attention", "flops"),
@@ -53,7 +53,7 @@ def test_a_number_that_was_cut_off_or_not_seen_says_so(entries):
         assert (entry.published is None) == (not row.seen) == (entry.matches is None)
         if entry.matches and entry.quantity in row.truncated:
             assert not agrees(entry.published, entry.counted) and "ut off" in entry.note
-        assert row.read and (row.top1 is None) == (row.split is None)
+        assert row.read and (row.top1 is None or row.split is not None)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,16 @@ def test_the_count_of_the_stem_is_the_formula():
     assert cost.logits == n * 2 * 16
 
 
+def test_subclasses_are_counted_and_networks_with_numbers():
+    class Renamed(LocalSelfAttention2d):
+        pass
+
+    assert count(Renamed(3, 16, 3, 2), 5) == count(LocalSelfAttention2d(3, 16, 3, 2).to("meta"), 5)
+
+
 def test_counting_leaves_a_network_as_it_was():
     network = build(Published(paper="", table="", row="", network="sasa_resnet", options={"depth": 14, "width": 0.125}))
+    network.stem.eval()  # frozen, within a network in training
     before = [(name, module.training, len(module._forward_hooks)) for name, module in network.named_modules()]
     first, again = count(network, 32), count(network, 32)
     assert first == again
@@ -135,77 +143,9 @@ def test_the_table_marks_what_does_not_match():
     row = published()[0]
     good, bad = (compare([replaced]) for replaced in (row, Published(**{**vars(row), "params": "9.9"})))
     assert "✗" not in report(good) and report(bad).count("✗") == 1
-    assert "2 published numbers, 1 reproduced to the printed digit (50 %)." in report(bad)
+    assert "2 published numbers, 1 reproduced (50.0 %) to the printed digit." in report(bad)
 
 
-SMALL = {"num_classes": 5, "image_size": 64}
-BUILDERS = [
-    (models.resnet, 34, {"recalibrate": "squeeze-excitation", "num_classes": 5}),
-    (models.attention_augmented_resnet, 34, {"kappa": 0.25, "upsilon": 0.25, **SMALL}),
-    (models.attention_augmented_resnet, 50, {"positions": "sine", **SMALL}),
-    (models.attention_augmented_resnet, 50, {"positions": "coordinates", **SMALL}),
-    (models.attention_augmented_resnet, 50, {"kappa": 1, "upsilon": 1, **SMALL}),
-    (models.wide_resnet, 10, {"widen": 2, "recalibrate": "gather-excite", "num_classes": 5}),
-    (models.wide_resnet, 10, {"widen": 2, "shortcut": "projection", "num_classes": 5}),
-    (models.wide_resnet, 10, {"widen": 2, "augmented": True, "num_classes": 5}),
-    (models.mnasnet, 0.5, {"num_classes": 5}),
-    (models.mnasnet, 0.5, {"augmented": True, **SMALL}),
-]
-
-
-@pytest.mark.parametrize(("build", "first", "options"), BUILDERS, ids=lambda value: getattr(value, "__name__", None))
-def test_every_builder_makes_a_network_that_learns_on_images_of_any_shape(build, first, options):
-    torch.manual_seed(0)
-    network = build(first, **options)
-    logits = network(torch.randn(3, 3, *((32, 26) if build is models.wide_resnet else (64, 50))))
-    assert logits.shape == (3, 5)
-    nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
-
-
-def test_squeeze_and_excitation_and_gather_and_excite_multiply_channels_by_one_factor():
-    torch.manual_seed(0)
-    x = torch.randn(2, 128, 5, 7)
-    for kind in ("squeeze-excitation", "gather-excite"):
-        ratio = models.recalibration.recalibration(kind)(128)(x) / x
-        assert torch.allclose(ratio, ratio[..., :1, :1].expand_as(ratio), atol=1e-5)
-        assert ratio.min() > 0 and ratio.max() < 1 and not torch.allclose(ratio[0], ratio[1])
-
-
-def test_the_attention_of_an_augmented_convolution_sees_the_mean_of_the_pixels_it_replaces():
-    layer = models.augmented.StridedAugmentedConv2d(
-        4, 6, stride=2, key_channels=4, value_channels=4, heads=2, pool=2, side=8, positions="none"
-    ).double()
-    x = torch.randn(1, 4, 16, 16, dtype=torch.float64)
-    y = layer(x)
-    assert torch.allclose(y[:, :2], layer.conv(x)) and y.shape == (1, 6, 8, 8)
-    # What has mean zero over every 4x4 square is invisible to attention, and not to convolution.
-    ripple = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(8)
-    moved = layer(x + ripple)
-    assert torch.allclose(moved[:, 2:], y[:, 2:]) and not torch.allclose(moved[:, :2], y[:, :2])
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: models.resnet(18), "got 18"),
-        (lambda: models.resnet(50, recalibrate="se"), "got 'se'"),
-        (lambda: models.attention_augmented_resnet(50, kappa=0), "kappa must be positive, got 0"),
-        (lambda: models.attention_augmented_resnet(50, upsilon=1.5), "got 1.5"),
-        (lambda: models.attention_augmented_resnet(50, positions="learned"), "got 'learned'"),
-        (lambda: models.wide_resnet(27), "got 27"),
-        (lambda: models.wide_resnet(widen=0), "got 0"),
-        (lambda: models.wide_resnet(shortcut="none"), "got 'none'"),
-        (lambda: models.mnasnet(0), "got 0"),
-    ],
-)
-def test_what_cannot_be_built_is_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_an_image_larger_than_the_relative_positions_is_an_error():
-    network = models.attention_augmented_resnet(50, image_size=64).eval()
-    with pytest.raises(ValueError, match="larger than max_size"):
-        network(torch.randn(1, 3, 128, 128))
+def test_a_number_near_an_edge_is_shown_with_enough_digits():
+    (row,) = (row for row in published() if row.row == "11 x 11")
+    assert "7.746 " in report(compare([row])), "7.75 would not be the printed 7.7"

@@ -25,11 +25,12 @@ class Published:
     flops: str | None = None  # 10⁹
     multiply_adds: str | None = None  # 10⁹, where that is what was printed
     top1: str | None = None  # percent
-    split: str | None = None  # which images top1 is of
+    ap: str | None = None  # COCO's average precision, percent
+    split: str | None = None  # which images the accuracy is of
     read: str = ""  # where the numbers were seen
     seen: bool = True  # False: known from memory only, and never shown as published
     with_buffers: bool = False  # params include numbers that are fixed, not trained
-    accounting: str = "multiply-adds"  # or "sasa": see accounting.py
+    accounting: str = "multiply-adds"  # or "every cell" (for q·r), or "fitted": see accounting.py
     truncated: tuple[str, ...] = ()  # quantities that are cut off rather than rounded
     notes: dict[str, str] = field(default_factory=dict)  # by quantity
 

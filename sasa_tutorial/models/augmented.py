@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import MNASNet
 
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
+from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3, convolution_stem
 
 HEADS, LEAST_KEY_CHANNELS = 8, 20  # a head has at least 20 key channels (Sec. 4)
@@ -84,10 +85,12 @@ def augmented_channels(out_channels: int, kappa: float, upsilon: float, least: i
     """Key and value channels for the ratios κ and υ: multiples of the 8 heads, `least` key channels a head or more.
 
     Raises:
-        ValueError: kappa is not positive, or upsilon not in (0, 1].
+        ValueError: kappa is not positive, upsilon not in (0, 1], or least negative.
     """
     if kappa <= 0:
         raise ValueError(f"kappa must be positive, got {kappa}")
+    if least < 0:
+        raise ValueError(f"least_key_channels must not be negative, got {least}")
     if not 0 < upsilon <= 1:
         raise ValueError(f"upsilon must be above 0 and at most 1, got {upsilon}")
     keys, values = (HEADS * round(share * out_channels / HEADS) for share in (kappa, upsilon))
@@ -126,8 +129,9 @@ def attention_augmented_resnet(
 ) -> ResNet:
     """ResNet-34, 50, 101 or 152 whose last three groups are augmented; at 28x28 the attention works on 14x14.
 
-    In a bottleneck the 3x3 convolution is augmented, in ResNet-34 the first of two. The paper's ResNet-34 has
-    κ = υ = 0.25. κ = υ = 1 is fully attentional in those groups.
+    In a bottleneck the 3x3 convolution is augmented, in ResNet-34 the first of two. With κ = υ = 0.25 that gives the
+    20.7 M parameters printed for it. κ = υ = 1 is fully attentional in those groups. How pooling, stride and
+    interpolation combine was not seen in the paper; here see `StridedAugmentedConv2d`.
 
     Args:
         depth: see `ResNet`.
@@ -140,6 +144,7 @@ def attention_augmented_resnet(
     Raises:
         ValueError: an argument that is none of these.
     """
+    check_channels(num_classes=num_classes, image_size=image_size)
     sides = [-(-image_size // factor) for factor in (4, 8, 16, 32)]
     options = {"kappa": kappa, "upsilon": upsilon, "least_key_channels": least_key_channels, "positions": positions}
     layers = [convolution_3x3] + [
@@ -151,6 +156,8 @@ def attention_augmented_resnet(
 def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1000, image_size: int = 224) -> MNASNet:
     """torchvision's MnasNet; augmented, the 1x1 expansions of its last 13 inverted bottlenecks make some channels by
     attention: κ = 2υ = 0.1, 4 heads, on maps of 14x14 at most for 224x224 images.
+
+    Which blocks, κ and heads is from memory of the paper; the size of the maps is this library's choice.
 
     Args:
         width: factor on all channels: 0.75, 1.0, 1.25 and 1.4 in Table 5.
@@ -164,11 +171,12 @@ def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1
     if width <= 0:
         raise ValueError(f"width must be positive, got {width}")
     network = MNASNet(width, num_classes=num_classes)
+    check_channels(num_classes=num_classes, image_size=image_size)
     if augmented:
-        side = image_size // 4
+        side = -(-image_size // 4)
         for stack in list(network.layers)[9:14]:  # those that begin by halving 56x56, and all after them
             for block in stack:
-                block.layers[0] = _augmented_expansion(block.layers[0], side, max(1, 16 * side // image_size))
+                block.layers[0] = _augmented_expansion(block.layers[0], side, max(1, round(16 * side / image_size)))
                 side = -(-side // block.layers[3].stride[0])
     return network
 

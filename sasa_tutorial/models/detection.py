@@ -13,10 +13,10 @@ SASA's Table 2 against the defaults here, at 640x640, one multiply-add being 2 F
 The parameters and the first row fix what the papers leave open: 90 classes, 2 scales x 3 ratios of anchors, P6 from P5,
 a pyramid that stays convolutional and, by a margin of 0.02 M, batch norms for every level. The FLOPs that differ:
 
-- Both rows under the conv stem lack 1.4 to 2.4 G, most likely in the backbone: q·r counted for each of the k² cells of
-  a window, instead of for its k rows and k columns, would be 1.3 G there.
+- Both rows under the conv stem lack 1.4 to 2.4 G. q·r for each of the k² cells of a window, instead of for its k rows
+  and k columns, would be 1.3 G in the backbone and 1.8 G in the heads: 172.4, and too much, 112.2.
 - At 640x640 the attention stem costs 1.3 G more than the convolution (0.16 G at 224x224, 0.2 in Table 1). By Table 2 it
-  costs nothing, so that table was not counted with the stem of Table 1.
+  costs nothing.
 
 Sources: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 4.2; Bello et al. 2019, arXiv:1904.09925, Table 4; Lin et al.
 2017, arXiv:1708.02002 (RetinaNet); what is not in the papers after github.com/tensorflow/tpu, models/official.
@@ -103,7 +103,7 @@ class Pyramid(nn.Module):
     def __init__(self, backbone: ResNet, channels: int, *, window: int | None = None) -> None:
         super().__init__()
         self.stem, self.groups = backbone.stem, backbone.groups
-        widths = [group[-1].expand.out_channels for group in backbone.groups[1:]]
+        widths = [group[-1].out_channels for group in backbone.groups[1:]]
         # P6 from P5, which has fewer channels than the network's last group: 4.1 M parameters less.
         self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelP6P7(channels, channels))
         if window is not None:

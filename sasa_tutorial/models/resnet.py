@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.recalibration import Recalibration, recalibration, unchanged
 
 SpatialLayer = Callable[[int, int, int], nn.Module]
@@ -75,7 +76,7 @@ class Bottleneck(nn.Module):
         recalibrate: Recalibration = unchanged,
     ) -> None:
         super().__init__()
-        out_channels = EXPANSION * channels
+        self.out_channels = out_channels = EXPANSION * channels
         self.reduce = convolution(in_channels, channels, 1)
         self.reduce_norm = nn.BatchNorm2d(channels)
         self.spatial = spatial(channels, channels, stride)
@@ -109,6 +110,7 @@ class BasicBlock(nn.Module):
         recalibrate: Recalibration = unchanged,
     ) -> None:
         super().__init__()
+        self.out_channels = channels
         self.spatial = spatial(in_channels, channels, stride)
         self.spatial_norm = nn.BatchNorm2d(channels)
         self.second = convolution_3x3(channels, channels, 1)
@@ -163,6 +165,7 @@ class ResNet(nn.Module):
         layers = [spatial] * 4 if callable(spatial) else list(spatial)
         if len(layers) != 4:
             raise ValueError(f"expected one spatial layer for each of the 4 groups, got {len(layers)}")
+        check_channels(num_classes=num_classes, channels=channels)
         self.stem = stem
         block_type = BasicBlock if depth in WITHOUT_BOTTLENECK else Bottleneck
         rescale = recalibration(recalibrate)

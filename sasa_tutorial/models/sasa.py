@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionStem2d
+from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.cifar import scaled_channels
-from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution_3x3, convolution_stem
+from sasa_tutorial.models.resnet import WITHOUT_BOTTLENECK, ResNet, SpatialLayer, convolution_3x3, convolution_stem
 from sasa_tutorial.models.spatial import local_attention
 
 GROUPS = (1, 2, 3, 4)
@@ -34,7 +35,7 @@ def sasa_resnet(
     """ResNet-26, 38 or 50 with attention where the paper's tables put it.
 
     Args:
-        depth: 26, 38 or 50 (14 for a quick look).
+        depth: 26, 38 or 50 (14 for a quick look; 101 and 152 are possible, and in no table).
         stem: "conv", 7x7 with stride 2 and a 3x3 max pool, or "attention", inside 4x4 blocks (Table 1).
         stem_values: of the attention stem: "plain", "convolution" or "mixture" (Table 7).
         attention_groups: which of the groups 1 to 4 attend; without any, under a conv stem, it is the baseline
@@ -53,6 +54,9 @@ def sasa_resnet(
     """
     if stem not in ("conv", "attention"):
         raise ValueError(f'stem must be "conv" or "attention", got {stem!r}')
+    if depth in WITHOUT_BOTTLENECK:
+        raise ValueError(f"depth must be one of a network with bottlenecks, as 26, 38, 50, got {depth}")
+    check_channels(num_classes=num_classes)
     wrong = sorted(set(attention_groups) - set(GROUPS))
     if wrong:
         raise ValueError(f"attention_groups are among 1, 2, 3, 4, got {wrong[0]!r}")

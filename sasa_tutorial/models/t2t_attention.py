@@ -7,6 +7,8 @@ Sources: Yuan et al. 2021, arXiv:2101.11986; `transformer_block.py`, `token_tran
 the released code (github.com/yitu-opensource/T2T-ViT). Performer: Choromanski et al. 2020, arXiv:2009.14794.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
@@ -98,15 +100,23 @@ class TokenPerformer(nn.Module):
     def forward(self, x: Float[Tensor, "b n c_in"]) -> Float[Tensor, "b n c_out"]:
         check_tokens(x, self.in_channels)
         k, q, v = rearrange(self.to_kqv(x), "b n (kqv d) -> kqv b n d", kqv=3)
-        k, q = self._features(k), self._features(q)
-        total = einsum(q, k.sum(1), "b n m, b m -> b n")
-        y = einsum(q, einsum(k, v, "b n m, b n d -> b m d"), "b n m, b m d -> b n d")
-        y = y / (total[..., None] + 1e-8)
-        return v + self.dropout(self.to_out(y))
+        # In float32 at least: in float16 the exponentials become 0, and so does the 1e-8.
+        with _full_precision(x.device.type):
+            k, q, v = (t.to(torch.promote_types(t.dtype, torch.float32)) for t in (k, q, v))
+            k, q = self._features(k), self._features(q)
+            total = einsum(q, k.sum(1), "b n m, b m -> b n")
+            y = einsum(q, einsum(k, v, "b n m, b n d -> b m d"), "b n m, b m d -> b n d")
+            y = y / (total[..., None] + 1e-8)
+        return v + self.dropout(self.to_out(y.to(x.dtype)))
 
     def _features(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n m"]:
         projected = einsum(x, self.directions, "b n d, m d -> b n m")
         return torch.exp(projected - x.square().sum(-1, keepdim=True) / 2) * self.directions.shape[0] ** -0.5
+
+
+def _full_precision(device: str) -> AbstractContextManager:
+    # The meta device, on which networks are counted, has no autocast to switch off.
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def check_tokens(x: Tensor, channels: int) -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.augmented import augmented_spatial
 from sasa_tutorial.models.recalibration import Recalibration, recalibration
 from sasa_tutorial.models.resnet import SpatialLayer, convolution, convolution_3x3
@@ -72,7 +73,8 @@ def wide_resnet(
         widen: factor on the 16, 32 and 64 channels of the groups.
         augmented: with attention.
         recalibrate: "none", "squeeze-excitation" or "gather-excite".
-        shortcut: "zeros", whose 36.3 M parameters are AAConv's table, or "projection", the original's 36.5 M.
+        shortcut: "zeros", with the 36.3 M parameters of AAConv's table, or "projection", a 1x1 convolution of the
+            block's input where the channels grow, with 36.5 M.
         num_classes: length of the output.
         image_size: the largest side the augmented network will meet.
 
@@ -87,6 +89,7 @@ def wide_resnet(
         raise ValueError(f"widen must be at least 1, got {widen}")
     if shortcut not in SHORTCUTS:
         raise ValueError(f"shortcut must be one of {', '.join(map(repr, SHORTCUTS))}, got {shortcut!r}")
+    check_channels(num_classes=num_classes, image_size=image_size)
     layers: list[nn.Module] = [convolution_3x3(3, 16, 1)]
     channels = 16
     for group in range(3):
