@@ -53,6 +53,7 @@ typedef struct {
     tensor q, k, v, grad, out, dq, dk, dv; /* k.data may be NULL; those that a pass does not need are not read */
     const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
     REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
+    REAL *lse;                             /* contiguous, (images, heads, h, w) */
     long images, heads, d, d_row, h, w, ry, rx, relative;
 } problem;
 
@@ -220,7 +221,9 @@ static void forward_unit(workspace *s, long unit) {
         vec top;
         const vec inverse = softmax_at(s, at, &top);
         mix(s->result, s->logits, s->v, s, at, 1, inverse);
+        for (long l = 0; l < LANES; l++) s->top[at + l] = top[l] + log((double)(1/inverse[l]));
     }
+    for (long i = 0; i < j->h; i++) memcpy(j->lse + (unit*j->h + i)*j->w, s->top + s->first + i*s->pitch, j->w*sizeof(REAL));
     deliver(j->out, s->result, s, unit);
 }
 

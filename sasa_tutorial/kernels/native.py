@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sasa_tutorial.kernels import compiling
-from sasa_tutorial.kernels.operators import operator, or_nothing
+from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, or_nothing
 
 _TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv")
 _STRIDES = ("image", "head", "channel", "row", "col")
-_TABLES = ("row", "col", "drow", "dcol")
+_TABLES = ("row", "col", "drow", "dcol", "lse")
 _NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "ry", "rx", "relative")
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
@@ -59,19 +59,29 @@ def refuses(q: Tensor, v: Tensor) -> str:
     return ""
 
 
-def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
-    """The weighted sum of the values in each window; in float32 at least."""
+def forward(
+    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the values in each window, and lse; in float32 at least."""
     inputs = _prepared(q=q, k=k, v=v, row=row, col=col)
-    out = torch.empty_like(inputs["v"])
-    _call({**inputs, "out": out}, reach, backward=False)
-    return out.to(v.dtype)
+    out, lse = torch.empty_like(inputs["v"]), empty_lse(q)
+    _call({**inputs, "out": out, "lse": lse}, reach, backward=False)
+    return out.to(v.dtype), lse
 
 
 def backward(
-    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    row: Tensor | None,
+    col: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    reach: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v, row and col."""
-    inputs = _prepared(q=q, k=k, v=v, row=row, col=col, grad=grad)
+    inputs = _prepared(q=q, k=k, v=v, row=row, col=col, grad=grad, out=out, lse=lse)
     like = inputs["q"]
     outputs = {f"d{name}": torch.empty_like(inputs[name]) for name in ("q", "k", "v") if inputs[name] is not None}
     units = like.shape[0] * like.shape[1]
@@ -90,7 +100,7 @@ attend = operator("native", forward, backward)
 
 
 def _prepared(**tensors: Tensor | None) -> dict[str, Tensor | None]:
-    dtype = torch.promote_types(tensors["q"].dtype, torch.float32)
+    dtype = compute_dtype(tensors["q"])
     tensors = {name: None if x is None else x.to(dtype) for name, x in tensors.items()}
     return {name: x.contiguous() if name in _TABLES and x is not None else x for name, x in tensors.items()}
 

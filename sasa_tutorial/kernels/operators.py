@@ -11,18 +11,23 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-Forward = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]], Tensor]
-"""(q, k, v, row, col, reach) -> out; reach (rows, columns) is how far a window extends, row and col fit it."""
+Forward = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]], tuple[Tensor, Tensor]]
+"""(q, k, v, row, col, reach) -> out and lse; reach (rows, columns) is how far a window extends, row and col fit it.
+
+lse is the natural logarithm of each window's Σ exp(logit), (b, heads, h, w), in float32 at least: with it a backward
+pass has each weight at once, as exp(logit - lse).
+"""
 
 Backward = Callable[
-    [Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]],
+    [Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[int]],
     tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
 ]
-"""(gradient of out, then as forward) -> gradients of q, k, v, row, col; `nothing` for what was not given."""
+"""(gradient of out, q, k, v, row, col, out, lse, reach) -> gradients of q, k, v, row, col; `nothing` for what was not
+given."""
 
 
 # Written out, because reading it from the annotations takes a newer PyTorch than the oldest one supported.
-_INPUTS = "Tensor q, Tensor? k, Tensor v, Tensor? row, Tensor? col, int[] reach"
+_INPUTS = "Tensor q, Tensor? k, Tensor v, Tensor? row, Tensor? col"
 
 
 def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., Float[Tensor, "b heads d h w"]]:
@@ -34,30 +39,37 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
         backward: the gradients.
     """
     run = torch.library.custom_op(
-        f"sasa_tutorial::{name}_local_attention", forward, mutates_args=(), schema=f"({_INPUTS}) -> Tensor"
+        f"sasa_tutorial::{name}_local_attention",
+        forward,
+        mutates_args=(),
+        schema=f"({_INPUTS}, int[] reach) -> (Tensor, Tensor)",
     )
     differentiate = torch.library.custom_op(
         f"sasa_tutorial::{name}_local_attention_backward",
         backward,
         mutates_args=(),
-        schema=f"(Tensor grad, {_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+        schema=f"(Tensor grad, {_INPUTS}, Tensor out, Tensor lse, int[] reach)"
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     )
 
     @run.register_fake
     def _(q, k, v, row, col, reach):
-        return torch.empty_like(v)
+        return torch.empty_like(v), empty_lse(q)
 
     @differentiate.register_fake
-    def _(grad, q, k, v, row, col, reach):
+    def _(grad, q, k, v, row, col, out, lse, reach):
         return tuple(torch.empty_like(or_nothing(x, q)) for x in (q, k, v, row, col))
 
     def keep(ctx, inputs, output):
         *tensors, ctx.reach = inputs
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(*tensors, *output)
+        ctx.set_materialize_grads(False)  # nobody differentiates lse: no zeros for it
 
-    def apply(ctx, grad):
-        inputs = ctx.saved_tensors
-        gradients = differentiate(grad, *inputs, ctx.reach)
+    def apply(ctx, grad, _):
+        if grad is None:  # out was not used
+            return (None,) * 6
+        *inputs, out, lse = ctx.saved_tensors
+        gradients = differentiate(grad, *inputs, out, lse, ctx.reach)
         return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), None
 
     run.register_autograd(apply, setup_context=keep)
@@ -69,7 +81,7 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
         # Beyond the image there is nothing to reach: a window larger than it uses the middle of the tables.
         reach = [min(kernel_size // 2, side - 1) for side in q.shape[3:]]
         row, col = (None if t is None else _middle(t, r) for t, r in zip((row, col), reach, strict=True))
-        return run(q, k, v, row, col, reach)
+        return run(q, k, v, row, col, reach)[0]
 
     return attend
 
@@ -77,6 +89,16 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
 def or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
     """An operator has to return tensors: an empty one stands for the gradient of what was not given."""
     return like.new_empty(0) if x is None else x
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What a backend computes in: float32 at least."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def empty_lse(q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads h w"]:
+    """Memory for one number a query."""
+    return q.new_empty(q.shape[:2] + q.shape[3:], dtype=compute_dtype(q))
 
 
 def _middle(table: Float[Tensor, "d k"], reach: int) -> Float[Tensor, "d k2"]:
@@ -92,7 +114,8 @@ def _flops(dots: int, mixes: int) -> Callable[..., int]:
     """
 
     def count(*shapes, **_) -> int:
-        *_, q, k, v, row, col, reach = shapes  # in the backward pass the gradient comes first
+        # The backward pass has the gradient before them, and after them out and lse.
+        (q, k, v, row, col), reach = (shapes[1:6] if len(shapes) > 6 else shapes[:5]), shapes[-1]
         b, heads, d, h, w = q
         cells = (2 * reach[0] + 1) * (2 * reach[1] + 1)
         pixels = b * heads * h * w

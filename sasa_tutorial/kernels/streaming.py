@@ -17,45 +17,59 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels.operators import operator, or_nothing
+from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, or_nothing
 
 FAR = -1e30  # a logit for cells outside the image: exp gives exactly 0, and no sum of three becomes infinite
 # Pixels times images times heads at a time. A CPU likes planes that stay in its caches; a GPU likes long ones.
 PLANE_ON_CPU, PLANE_ON_GPU = 2**16, 2**21
 
 
-def forward(q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]) -> Tensor:
-    """The weighted sum of the values in each window; in float32 at least."""
-    out = torch.empty_like(v)
+def forward(
+    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the values in each window, and lse."""
+    out, lse = torch.empty_like(v), empty_lse(q)
     for part in _parts(q):
         queries, keys, values = _planes(q, part), _planes(k, part), _planes(v, part)
         shape = tuple(queries.shape[1:])
-        weights = _weights(queries, keys, _tables(row, col, queries.dtype), reach, shape)
+        weights = _logits(queries, keys, _tables(row, col, queries.dtype), reach, shape)
+        most = weights.amax(dim=0)
+        weights.sub_(most).exp_()  # the softmax, in place: the logits are the largest thing here
+        total = weights.sum(dim=0)
+        weights.div_(total)
         mixed = torch.zeros_like(values)
         for weight, value in zip(weights, _shifts(_padded(values, reach), reach, shape), strict=True):
             for channel in range(len(mixed)):
                 mixed[channel].addcmul_(weight, value[channel])
         _put(out, part, mixed)
-    return out
+        _put(lse[:, :, None], part, (most + total.log())[None])
+    return out, lse
 
 
 def backward(
-    grad: Tensor, q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    row: Tensor | None,
+    col: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    reach: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v, row and col."""
     gradients = tuple(torch.zeros_like(or_nothing(x, q)) for x in (q, k, v))
-    dtype = _dtype(q)
+    dtype = compute_dtype(q)
     grad_row, grad_col = (torch.zeros_like(or_nothing(table, q), dtype=dtype) for table in (row, col))
     tables = _tables(row, col, dtype)
     for part in _parts(q):
         queries, keys, values, upstream = (_planes(x, part) for x in (q, k, v, grad))
         shape = tuple(queries.shape[1:])
-        weights = _weights(queries, keys, tables, reach, shape)
+        weights = _logits(queries, keys, tables, reach, shape)
+        weights.sub_(_planes(lse[:, :, None], part)[0]).exp_()
         to_logits, to_values = _through_the_sum(upstream, weights, values, reach, shape)
         # Through the softmax: weight · (its gradient - the mean of all of them under the weights).
-        mean = torch.zeros(shape, dtype=dtype, device=q.device)
-        for weight, to_logit in zip(weights, to_logits, strict=True):
-            mean.addcmul_(weight, to_logit)
+        mean = (upstream * _planes(out, part)).sum(dim=0)
         to_logits.sub_(mean).mul_(weights)
         del weights
         to_queries = torch.zeros_like(queries)
@@ -102,14 +116,14 @@ def _through_the_products(to_logits, queries, keys, to_queries, reach, shape) ->
     return _cut(to_padded, reach, shape)
 
 
-def _weights(
+def _logits(
     queries: Float[Tensor, "d h w n"],
     keys: Float[Tensor, "d h w n"] | None,
     tables: tuple[Float[Tensor, "d1 kh"], Float[Tensor, "d2 kw"]] | None,
     reach: list[int],
     shape: tuple[int, int, int],
 ) -> Float[Tensor, "cells h w n"]:
-    """The softmax over the cells of the window, in the order of `_shifts`."""
+    """One plane for each cell of the window, in the order of `_shifts`."""
     h, w, n = shape
     by_row = _outside(h, reach[0], queries).view(-1, h, 1, 1)
     by_col = _outside(w, reach[1], queries).view(-1, 1, w, 1)
@@ -122,8 +136,7 @@ def _weights(
         for logit, key in zip(logits, _shifts(_padded(keys, reach), reach, shape), strict=True):
             for channel in range(len(queries)):
                 logit.addcmul_(queries[channel], key[channel])
-    logits.sub_(logits.amax(dim=0)).exp_()  # the softmax, in place: the logits are the largest thing here
-    return logits.div_(logits.sum(dim=0))
+    return logits
 
 
 def _outside(side: int, reach: int, like: Tensor) -> Float[Tensor, "offsets side"]:
@@ -158,7 +171,9 @@ def _parts(q: Tensor) -> Iterator[slice]:
 
 
 def _planes(x: Tensor | None, part: slice) -> Float[Tensor, "d h w n"] | None:
-    return None if x is None else rearrange(x[part].to(_dtype(x)), "b heads d h w -> d h w (b heads)").contiguous()
+    return (
+        None if x is None else rearrange(x[part].to(compute_dtype(x)), "b heads d h w -> d h w (b heads)").contiguous()
+    )
 
 
 def _put(out: Float[Tensor, "b heads d h w"], part: slice, planes: Float[Tensor, "d h w n"]) -> None:
@@ -167,7 +182,3 @@ def _put(out: Float[Tensor, "b heads d h w"], part: slice, planes: Float[Tensor,
 
 def _tables(row: Tensor | None, col: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
     return None if row is None or col is None else (row.to(dtype), col.to(dtype))
-
-
-def _dtype(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
