@@ -1,4 +1,4 @@
-"""Making a library from the C file, once per machine: with its own compiler, for its own processor.
+"""Making a library from the C files, once per machine: with its own compiler, for its own processor.
 
 Compiled at first use and kept in the user's cache, as `torch.compile` and Triton do with theirs. So the package stays
 pure Python (one wheel for everybody, nothing to build on Colab's side), and the compiler may use whatever vectors this
@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("local_attention.c")
+SOURCES = Path(__file__).with_name("c")
+MAIN = SOURCES / "local_attention.c"
 # Errors of fused multiply-adds are smaller than those of two steps; nothing else is allowed to change the arithmetic.
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
 PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())  # x86 and newer ARM; Apple's; any
@@ -28,7 +29,7 @@ class NotCompiled(Exception):
 
 @functools.cache
 def library(real: str) -> ctypes.CDLL:
-    """The C file compiled for numbers of type `real`, "float" or "double".
+    """The C files compiled for numbers of type `real`, "float" or "double".
 
     Raises:
         NotCompiled: no compiler, or it failed.
@@ -56,7 +57,9 @@ def _compiled(command: list[str]) -> Path:
     version = subprocess.run(
         [command[0], "--version"], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=True
     ).stdout
-    key = hashlib.sha256(SOURCE.read_bytes())
+    key = hashlib.sha256()
+    for source in sorted(SOURCES.glob("*.[ch]")):
+        key.update(source.read_bytes() + b"\0")
     for part in (*command, version, platform.machine(), _processor()):
         key.update(part.encode() + b"\0")
     file = _cache() / f"local_attention-{key.hexdigest()[:16]}.so"
@@ -66,7 +69,7 @@ def _compiled(command: list[str]) -> Path:
         os.close(handle)
         try:
             subprocess.run(
-                [*command, os.fspath(SOURCE), "-o", half, "-lm"],
+                [*command, os.fspath(MAIN), "-o", half, "-lm"],
                 capture_output=True,
                 text=True,
                 timeout=COMPILE_SECONDS,

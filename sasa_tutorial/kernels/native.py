@@ -1,6 +1,6 @@
 """Local attention in C on a CPU: logits that never leave the processor's registers and first cache.
 
-The arithmetic is in `local_attention.c`; here tensors become pointers. Units of work, one head of one image each, are
+The arithmetic is in `c/`; here tensors become pointers. Units of work, one head of one image each, are
 shared out among as many threads as PyTorch would use.
 """
 
@@ -16,12 +16,12 @@ from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, 
 _TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv")
 _STRIDES = ("image", "head", "channel", "row", "col")
 _TABLES = ("row", "col", "drow", "dcol", "lse")
-_NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "ry", "rx", "relative")
+_NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "reach_y", "reach_x", "relative")
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Tensor(ctypes.Structure):
-    """`tensor` of local_attention.c."""
+    """`tensor` of c/scratch.h."""
 
     _fields_ = [
         ("data", ctypes.c_void_p),
@@ -30,7 +30,7 @@ class _Tensor(ctypes.Structure):
 
 
 class _Problem(ctypes.Structure):
-    """`problem` of local_attention.c."""
+    """`problem` of c/scratch.h."""
 
     _fields_ = [
         *((name, _Tensor) for name in _TENSORS),
@@ -110,7 +110,8 @@ def _call(tensors: dict[str, Tensor | None], reach: list[int], *, backward: bool
     b, heads, d, h, w = q.shape
     if not q.numel():
         return
-    job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, ry=reach[0], rx=reach[1])
+    job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w)
+    job.reach_y, job.reach_x = reach
     job.relative = row is not None
     for name, x in tensors.items():
         if x is not None:

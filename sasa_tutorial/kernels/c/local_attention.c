@@ -1,0 +1,82 @@
+/* Local attention on a CPU, forward and backward, with logits that never leave the registers and the first cache.
+ *
+ *     out_i = sum over cells of softmax(q_i . k_cell + q_i . r_cell) v_cell          (SASA, arXiv:1906.05909, Eq. 2 and 3)
+ *
+ * A vector holds neighbouring pixels of one row, so a window cell is an unaligned load, whatever the width of the image.
+ *
+ *     vectors.h   vectors, 2^x and ln(x)
+ *     shifts.h    the two loops in which the time goes: products over window cells, sums over window cells
+ *     scratch.h   the problem, scratch memory, from tensors to planes and back
+ *     passes.h    forward and backward over one head of one image
+ *     this file   threads
+ *
+ * Gradients of keys and values are gathered, never scattered, and a unit of work is whole: results do not depend on the
+ * number of threads.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "passes.h"
+
+/* How the units are shared out. Every thread takes shares until none is left, so fewer threads than asked for do, too. */
+typedef struct {
+    const problem *job;
+    int backward, shares;
+    atomic_int next, failed;
+} sharing;
+
+static void work(void *argument) {
+    sharing *all = argument;
+    const long units = all->job->images * all->job->heads;
+    workspace s;
+    if (prepare(&s, all->job, all->backward)) {
+        atomic_store(&all->failed, 1);
+        return;
+    }
+    for (int t; (t = atomic_fetch_add(&all->next, 1)) < all->shares;)
+        for (long unit = units * t / all->shares; unit < units * (t + 1) / all->shares; unit++)
+            (all->backward ? backward_unit : forward_unit)(&s, unit);
+    free(s.memory);
+}
+
+/* PyTorch's own threads, where they can be had: GNU's OpenMP (LLVM's has the same entry), found when this library is
+ * loaded. Threads of our own would fight for the cores with those, which spin a while after each of PyTorch's operators.
+ * A forked child has lost them, and must not wait for them. */
+#ifdef __linux__
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
+static pid_t loaded_by;
+__attribute__((constructor)) static void remember(void) { loaded_by = getpid(); }
+static int shared_threads(sharing *all, int threads) {
+    if (!GOMP_parallel || getpid() != loaded_by) return 0;
+    GOMP_parallel(work, all, (unsigned)threads, 0);
+    return 1;
+}
+#else
+static int shared_threads(sharing *all, int threads) { return 0; }
+#endif
+
+static void *own_thread(void *all) {
+    work(all);
+    return NULL;
+}
+
+static void own_threads(sharing *all, int threads) {
+    pthread_t *handles = malloc(threads * sizeof(pthread_t));
+    int started = 0;
+    if (handles)
+        while (started < threads - 1 && pthread_create(&handles[started], NULL, own_thread, all) == 0) started++;
+    work(all);
+    while (started > 0) pthread_join(handles[--started], NULL);
+    free(handles);
+}
+
+/* Returns 0, or 1 when there was no memory. */
+int local_attention(const problem *job, int backward, int threads) {
+    const long units = job->images * job->heads;
+    if (threads > units) threads = (int)units;
+    sharing all = {.job = job, .backward = backward, .shares = threads < 1 ? 1 : threads};
+    if (threads <= 1) work(&all);
+    else if (!shared_threads(&all, threads)) own_threads(&all, threads);
+    return atomic_load(&all.failed);
+}

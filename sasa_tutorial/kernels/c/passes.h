@@ -1,0 +1,237 @@
+/* Forward and backward pass over one head of one image. */
+#pragma once
+#include "scratch.h"
+
+typedef struct { /* one vector of pixels in each of two rows, or in one */
+    long row, x, at;         /* at: of the upper one, in a plane */
+    long from, count;        /* rows of the image that the windows of either reach */
+    long low[2], high[2];    /* which of those are in the window of each: [low, high) */
+    whole live;              /* lanes that are pixels */
+} spot;
+
+INLINE spot spot_at(const workspace *s, long row, long x, const int two) {
+    const problem *j = s->job;
+    spot p = {.row = row, .x = x, .at = s->first + row * s->l.pitch + x, .from = most(0, row - j->reach_y)};
+    for (int r = 0; r <= two; r++) {
+        p.low[r] = most(0, row + r - j->reach_y) - p.from;
+        p.high[r] = least(j->h, row + r + j->reach_y + 1) - p.from;
+    }
+    p.count = p.high[two];
+    for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < j->w ? -1 : 0;
+    return p;
+}
+
+/* Which cell of its window's column the first visited row is for row r of pixels. */
+INLINE long first_cell(const workspace *s, const spot *p, int r) { return p->from - p->row - r + s->job->reach_y; }
+
+/* sums[o] += sum over `count` channels of pixels[c] times table[c, o]. */
+INLINE void offsets_of(vec *sums, const REAL *pixels, const REAL *table, long count, long size, long plane) {
+    for (long c = 0; c < count; c += 4) { /* four channels in registers; a last one is taken with the weight 0 */
+        vec here[4];
+        const REAL *of[4];
+        for (int n = 0; n < 4; n++) {
+            const long channel = least(c + n, count - 1);
+            here[n] = c + n < count ? load(pixels + channel * plane) : all(0);
+            of[n] = table + channel * size;
+        }
+        for (long o = 0; o < size; o++)
+            sums[o] += here[0] * of[0][o] + here[1] * of[1][o] + (here[2] * of[2][o] + here[3] * of[3][o]);
+    }
+}
+
+/* What the queries think of each direction: by_row[a], and by_col[b], far below where the cell is beside the image. */
+INLINE void offsets_at(workspace *s, const spot *p, int r) {
+    const problem *j = s->job;
+    const REAL *q = s->q + p->at + r * s->l.pitch;
+    for (long a = 0; a < s->kh; a++) s->by_row[r][a] = all(0);
+    for (long b = 0; b < s->kw; b++) s->by_col[r][b] = load(s->border + p->x + b);
+    if (!j->relative) return;
+    offsets_of(s->by_row[r], q, j->row, j->d_row, s->kh, s->l.plane);
+    offsets_of(s->by_col[r], q + j->d_row * s->l.plane, j->col, j->d - j->d_row, s->kw, s->l.plane);
+}
+
+/* cells[r][y, b] = logits, in both rows for every visited cell. */
+INLINE void logits_at(workspace *s, const spot *p, const int two) {
+    for (int r = 0; r <= two; r++) {
+        offsets_at(s, p, r);
+        for (long y = 0; y < p->count; y++) {
+            const long a = first_cell(s, p, r) + y;
+            const vec by_row = a >= 0 && a < s->kh ? s->by_row[r][a] : all(0);
+            for (long b = 0; b < s->kw; b++) s->cells[r][y * s->kw + b] = by_row + s->by_col[r][b];
+        }
+    }
+    if (s->job->k.data)
+        dots(s->cells, s->q + p->at, s->k + s->first + p->from * s->l.pitch + p->x - s->job->reach_x, p->count, s->l,
+             s->job->d, two);
+}
+
+/* rows[r][y]: where the weights of the cells in row y begin, in s->cells or s->slopes. */
+INLINE void point_at(workspace *s, const spot *p, vec *const cells[2], const int two) {
+    for (int r = 0; r <= two; r++)
+        for (long y = 0; y < p->count; y++)
+            s->rows[r][y] = y < p->low[r] || y >= p->high[r] ? s->none : (const REAL *)(cells[r] + y * s->kw);
+}
+
+INLINE void forward_at(workspace *s, long row, long x, const int two) {
+    const problem *j = s->job;
+    const spot p = spot_at(s, row, x, two);
+    vec inverse[2];
+    logits_at(s, &p, two);
+    for (int r = 0; r <= two; r++) {
+        vec *const cells = s->cells[r];
+        const long begin = p.low[r] * s->kw, end = p.high[r] * s->kw;
+        const vec top = largest(cells + begin, end - begin), shift = top * -LOG2_E;
+        vec sum = all(0), other = all(0);
+        for (long cell = begin; cell < end; cell++) {
+            const vec weight = power_of_two(cells[cell] * LOG2_E + shift);
+            cells[cell] = weight;
+            const vec swap = sum; /* two chains, taken in turn */
+            sum = other + weight;
+            other = swap;
+        }
+        sum += other;
+        inverse[r] = 1 / sum;
+        store(s->lse + p.at + r * s->l.pitch, top + logarithm(sum));
+    }
+    point_at(s, &p, s->cells, two);
+    REAL *out = s->out + p.at;
+    mix(out, s->rows[0], s->rows[1], LANES, s->v + s->first + p.from * s->l.pitch + x - j->reach_x, p.count, s->l, j->d,
+        two);
+    for (int r = 0; r <= two; r++)
+        for (long c = 0; c < j->d; c++) {
+            REAL *here = out + c * s->l.plane + r * s->l.pitch;
+            store(here, load(here) * inverse[r]);
+        }
+}
+
+/* Adds to `out` what the tables give back to the queries, and to the totals what the queries give to the tables. */
+INLINE void tables_at(workspace *s, const spot *p, int r) {
+    const problem *j = s->job;
+    vec *const by_row = s->by_row[r], *const by_col = s->by_col[r]; /* used again: sums of slopes */
+    for (long a = 0; a < s->kh; a++) by_row[a] = all(0);
+    for (long b = 0; b < s->kw; b++) by_col[b] = all(0);
+    for (long y = p->low[r]; y < p->high[r]; y++) {
+        vec sum = all(0);
+        for (long b = 0; b < s->kw; b++) {
+            const vec slope = s->slopes[r][y * s->kw + b];
+            sum += slope;
+            by_col[b] += slope;
+        }
+        by_row[first_cell(s, p, r) + y] = sum;
+    }
+    for (long c = 0; c < j->d; c++) {
+        const int is_row = c < j->d_row;
+        const long size = is_row ? s->kh : s->kw, base = (is_row ? c : c - j->d_row) * size;
+        const vec *sums = is_row ? by_row : by_col;
+        const REAL *table = (is_row ? j->row : j->col) + base;
+        vec *totals = (is_row ? s->row_total : s->col_total) + base;
+        const long at = c * s->l.plane + p->at + r * s->l.pitch;
+        const vec q = load(s->q + at);
+        vec slope = load(s->out + at);
+        for (long o = 0; o < size; o++) {
+            slope += sums[o] * table[o];
+            totals[o] += sums[o] * q;
+        }
+        store(s->out + at, slope);
+    }
+}
+
+/* As seen by the queries: their own gradient, that of the tables, and, into the ring, what the keys will have to know. */
+INLINE void queries_at(workspace *s, long row, long x, const int two) {
+    const problem *j = s->job;
+    const spot p = spot_at(s, row, x, two);
+    const long corner = s->first + p.from * s->l.pitch + x - j->reach_x;
+    logits_at(s, &p, two);
+    for (int r = 0; r <= two; r++) {
+        vec delta = all(0); /* the mean slope under the weights: grad . out, which is still in `out` */
+        for (long c = 0; c < j->d; c++) {
+            const long at = c * s->l.plane + p.at + r * s->l.pitch;
+            delta += load(s->g + at) * load(s->out + at);
+        }
+        for (long cell = 0; cell < p.count * s->kw; cell++) s->slopes[r][cell] = -delta;
+    }
+    dots(s->slopes, s->g + p.at, s->v + corner, p.count, s->l, j->d, two);
+    for (int r = 0; r <= two; r++) {
+        const vec lse = load(s->lse + p.at + r * s->l.pitch);
+        const long ring = (row + r) % s->ring * s->ring_row + x + first_cell(s, &p, r) * s->kw * s->ring_width;
+        for (long cell = p.low[r] * s->kw; cell < p.high[r] * s->kw; cell++) {
+            const vec below = s->cells[r][cell] - lse;
+            const vec weight = kept(p.live, power_of_two(-larger(-below, all(0)) * LOG2_E));
+            const vec slope = kept(p.live, weight * s->slopes[r][cell]);
+            s->slopes[r][cell] = slope;
+            store(s->ring_weights + ring + cell * s->ring_width, weight);
+            store(s->ring_slopes + ring + cell * s->ring_width, slope);
+        }
+    }
+    REAL *out = s->out + p.at;
+    if (j->k.data) {
+        point_at(s, &p, s->slopes, two);
+        mix(out, s->rows[0], s->rows[1], LANES, s->k + corner, p.count, s->l, j->d, two);
+    } else
+        for (long c = 0; c < j->d; c++)
+            for (int r = 0; r <= two; r++) store(out + c * s->l.plane + r * s->l.pitch, all(0));
+    if (j->relative)
+        for (int r = 0; r <= two; r++) tables_at(s, &p, r);
+}
+
+/* As seen by the keys: each gathers from the queries that have it in their windows, so nothing is scattered and no order
+ * can matter. The query for which a key lies in cell (a, b) is found at the opposite offset. */
+INLINE void keys_at(workspace *s, long row, long x, const int two) {
+    const problem *j = s->job;
+    const spot p = spot_at(s, row, x, two);
+    const long corner = s->first + p.from * s->l.pitch + x - j->reach_x;
+    const struct { REAL *ring, *out, *from; } jobs[] = {{s->ring_weights, s->to_v, s->g}, {s->ring_slopes, s->to_k, s->q}};
+    for (int i = 0; i < (j->k.data ? 2 : 1); i++) {
+        for (int r = 0; r <= two; r++)
+            for (long y = 0; y < p.count; y++) {
+                const long query = p.from + y, a = row + r - query + j->reach_y;
+                const REAL *cell = y < p.low[r] || y >= p.high[r]
+                    ? s->ring_none : jobs[i].ring + query % s->ring * s->ring_row + a * s->kw * s->ring_width;
+                s->rows[r][y] = cell + (s->kw - 1) * s->ring_width + x - j->reach_x;
+            }
+        mix(jobs[i].out + p.at, s->rows[0], s->rows[1], 1 - s->ring_width, jobs[i].from + corner, p.count, s->l, j->d, two);
+    }
+}
+
+static void forward_unit(workspace *s, long unit) {
+    const problem *j = s->job;
+    fetch(s->q, j->q, s, unit);
+    fetch(s->v, j->v, s, unit);
+    if (j->k.data) fetch(s->k, j->k, s, unit);
+    for (long row = 0; row < j->h; row += 2)
+        for (long x = 0; x < j->w; x += LANES)
+            if (row + 1 < j->h) forward_at(s, row, x, 1);
+            else forward_at(s, row, x, 0);
+    deliver(j->out, s->out, s, unit);
+    for (long i = 0; i < j->h; i++) copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch, j->w);
+}
+
+/* Keys follow the queries as soon as the last row that sees them is done. */
+static void backward_unit(workspace *s, long unit) {
+    const problem *j = s->job;
+    fetch(s->q, j->q, s, unit);
+    fetch(s->v, j->v, s, unit);
+    fetch(s->g, j->grad, s, unit);
+    fetch(s->out, j->out, s, unit);
+    if (j->k.data) fetch(s->k, j->k, s, unit);
+    for (long i = 0; i < j->h; i++) copy(s->lse + s->first + i * s->l.pitch, j->lse + (unit * j->h + i) * j->w, j->w);
+    for (long a = 0; a < j->d_row * s->kh; a++) s->row_total[a] = all(0);
+    for (long b = 0; b < (j->d - j->d_row) * s->kw; b++) s->col_total[b] = all(0);
+    for (long row = 0, key = 0; row < j->h; row += 2) {
+        for (long x = 0; x < j->w; x += LANES)
+            if (row + 1 < j->h) queries_at(s, row, x, 1);
+            else queries_at(s, row, x, 0);
+        const long done = least(row + 2, j->h);
+        for (; key < j->h && (done == j->h || key + 1 + j->reach_y < done); key += 2)
+            for (long x = 0; x < j->w; x += LANES)
+                if (key + 1 < j->h) keys_at(s, key, x, 1);
+                else keys_at(s, key, x, 0);
+    }
+    deliver(j->dq, s->out, s, unit);
+    deliver(j->dv, s->to_v, s, unit);
+    if (j->k.data) deliver(j->dk, s->to_k, s, unit);
+    if (!j->relative) return;
+    for (long a = 0; a < j->d_row * s->kh; a++) j->drow[unit * j->d_row * s->kh + a] = total(s->row_total[a]);
+    for (long b = 0; b < (j->d - j->d_row) * s->kw; b++)
+        j->dcol[unit * (j->d - j->d_row) * s->kw + b] = total(s->col_total[b]);
+}

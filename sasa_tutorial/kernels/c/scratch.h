@@ -1,0 +1,126 @@
+/* The problem as the caller states it, and the scratch memory in which one thread solves it, one head of one image a time.
+ *
+ * Planes have `reach_x` numbers or more of zeros between their rows, so that windows may reach over the sides; rows of
+ * cells above and below the image are simply not visited. */
+#pragma once
+#include <stdlib.h>
+
+#include "shifts.h"
+
+typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count numbers */
+    REAL *data;
+    long image, head, channel, row, col;
+} tensor;
+
+typedef struct {
+    tensor q, k, v, grad, out, dq, dk, dv; /* k.data may be NULL; those that a pass does not need are not read */
+    const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
+    REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
+    REAL *lse;                             /* contiguous, (images, heads, h, w) */
+    long images, heads, d, d_row, h, w, reach_y, reach_x, relative;
+} problem;
+
+typedef struct {
+    const problem *job;
+    layout l;
+    long kh, kw, first; /* first: where row 0 begins in a plane */
+    REAL *q, *k, *v, *out, *g, *to_k, *to_v;                /* d planes each; in the backward pass out becomes dq */
+    REAL *lse, *border;                                     /* a plane; a row, 0 inside the image and far outside */
+    vec *cells[2], *slopes[2], *by_row[2], *by_col[2];      /* for two rows of pixels: logits, then weights, ... */
+    vec *row_total, *col_total;                             /* gradients of the tables, lane by lane */
+    const REAL **rows[2], *none;                            /* where weights of a row of cells begin; a row of zeros */
+    /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
+    REAL *ring_weights, *ring_slopes, *ring_none;
+    long ring, ring_width, ring_row;
+    void *memory;
+} workspace;
+
+#define FAR ((REAL)-1e30)
+#define PAGE ((long)(4096 / sizeof(REAL)))
+
+INLINE long least(long a, long b) { return a < b ? a : b; }
+INLINE long most(long a, long b) { return a > b ? a : b; }
+INLINE long rounded_up(long n) { return (n + LANES - 1) / LANES * LANES; }
+
+/* Between a tensor's own layout and the planes, one row a time: rows of pixels where the tensor has them side by side,
+ * otherwise (channels last) pixel by pixel. */
+static void fetch(REAL *planes, tensor t, const workspace *s, long unit) {
+    const problem *j = s->job;
+    const REAL *from = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
+    for (long c = 0; c < j->d; c++)
+        for (long i = 0; i < j->h; i++) {
+            REAL *to = planes + s->first + c * s->l.plane + i * s->l.pitch;
+            const REAL *row = from + c * t.channel + i * t.row;
+            for (long x = 0; x < j->w; x += LANES) __builtin_prefetch(row + x + PAGE); /* hardware stops at a page's end */
+            if (t.col == 1) copy(to, row, j->w);
+            else
+                for (long x = 0; x < j->w; x++) to[x] = row[x * t.col];
+        }
+}
+
+static void deliver(tensor t, const REAL *planes, const workspace *s, long unit) {
+    const problem *j = s->job;
+    REAL *to = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
+    for (long c = 0; c < j->d; c++)
+        for (long i = 0; i < j->h; i++) {
+            const REAL *from = planes + s->first + c * s->l.plane + i * s->l.pitch;
+            REAL *row = to + c * t.channel + i * t.row;
+            if (t.col == 1) copy(row, from, j->w);
+            else
+                for (long x = 0; x < j->w; x++) row[x * t.col] = from[x];
+        }
+}
+
+/* Hands out parts of one block of memory; the first call, without memory, only counts. */
+INLINE void *part(char **next, long bytes) {
+    char *here = *next;
+    *next += (bytes + 63) / 64 * 64;
+    return here;
+}
+
+static size_t arrange(workspace *s, char *memory, int backward) {
+    const problem *j = s->job;
+    char *next = memory;
+    const long plane = s->l.plane * sizeof(REAL), number = sizeof(REAL), vector = sizeof(vec);
+    REAL **planes[] = {&s->q, &s->k, &s->v, &s->out, &s->g, &s->to_k, &s->to_v};
+    for (int i = 0; i < (backward ? 7 : 4); i++) *planes[i] = part(&next, j->d * plane);
+    s->lse = part(&next, plane);
+    s->border = part(&next, (rounded_up(j->w) + 2 * j->reach_x + LANES) * number);
+    s->none = part(&next, s->kw * vector);
+    for (int r = 0; r < 2; r++) {
+        s->cells[r] = part(&next, (s->kh + 1) * s->kw * vector);
+        s->slopes[r] = part(&next, (s->kh + 1) * s->kw * vector);
+        s->by_row[r] = part(&next, s->kh * vector);
+        s->by_col[r] = part(&next, s->kw * vector);
+        s->rows[r] = part(&next, (s->kh + 1) * sizeof(REAL *));
+    }
+    if (backward) {
+        s->row_total = part(&next, j->d_row * s->kh * vector);
+        s->col_total = part(&next, (j->d - j->d_row) * s->kw * vector);
+        const long before = rounded_up(j->reach_x) * number, after = vector + before;
+        s->ring_weights = part(&next, before + s->ring * s->ring_row * number + after) + before;
+        s->ring_slopes = part(&next, before + s->ring * s->ring_row * number + after) + before;
+        s->ring_none = part(&next, before + s->kw * s->ring_width * number + after) + before;
+    }
+    return next - memory;
+}
+
+/* 0, or 1 when there is no memory. */
+static int prepare(workspace *s, const problem *j, int backward) {
+    *s = (workspace){.job = j, .kh = 2 * j->reach_y + 1, .kw = 2 * j->reach_x + 1};
+    s->l.width = s->kw;
+    s->l.pitch = most(j->w + j->reach_x, rounded_up(j->w)); /* the last vector of a row may not spill into the next */
+    s->first = (j->reach_x + LANES - 1) / LANES * LANES;
+    s->l.plane = s->first + j->h * s->l.pitch + rounded_up(j->reach_x) + LANES;
+    s->ring = least(j->h, s->kh + 2);
+    s->ring_width = rounded_up(j->w + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
+    s->ring_row = s->kh * s->kw * s->ring_width;
+    const size_t bytes = arrange(s, NULL, backward);
+    s->memory = aligned_alloc(64, bytes);
+    if (!s->memory) return 1;
+    memset(s->memory, 0, bytes);
+    arrange(s, s->memory, backward);
+    for (long x = 0; x < rounded_up(j->w) + 2 * j->reach_x; x++)
+        s->border[x] = x >= j->reach_x && x < j->w + j->reach_x ? 0 : FAR;
+    return 0;
+}
