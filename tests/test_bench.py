@@ -329,6 +329,10 @@ def test_what_is_given_replaces_the_defaults_of_the_device():
     assert default_setting(cpu, batch=3, heads=2) == replace(Setting(), batch=3, heads=2)
     with pytest.raises(ValueError, match="dtype must be float32, bfloat16, float16, got 'int8'"):
         default_setting(cpu, dtype="int8")
+    with pytest.raises(ValueError, match="channels must be a multiple of heads, got 64 channels and 5 heads"):
+        default_setting(cpu, heads=5)
+    with pytest.raises(ValueError, match="got 4"):
+        default_setting(cpu, kernel_size=4)
 
 
 # Documents

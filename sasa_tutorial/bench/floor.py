@@ -39,9 +39,7 @@ def measure_floor(
     """
     batch = max(setting.batch, math.ceil(least_bytes * setting.batch / setting.layer_bytes))
     setting = replace(setting, batch=batch)
-    d, rest = divmod(setting.channels, setting.heads)
-    if rest:
-        raise ValueError(f"channels must be a multiple of heads, got {setting.channels} and {setting.heads}")
+    d = setting.channels // setting.heads
     placed = {"device": setting.device, "dtype": getattr(torch, setting.dtype)}
     q, k, v = (torch.randn(batch, setting.heads, d, setting.size, setting.size, **placed) for _ in range(3))
     row, col = (torch.randn(half, setting.kernel_size, **placed) for half in (d // 2, d - d // 2))

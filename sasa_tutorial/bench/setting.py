@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sasa_tutorial.layers.heads import check_heads
+from sasa_tutorial.layers.neighborhoods import check_kernel_size
 from sasa_tutorial.training.precision import bfloat16_in_hardware
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -15,7 +17,7 @@ class Setting:
     """What every layer of one comparison gets. The defaults are the point the papers' complaint is usually shown at.
 
     Raises:
-        ValueError: another dtype than those in DTYPES.
+        ValueError: another dtype than those in DTYPES, heads that do not divide the channels, an even window.
     """
 
     batch: int = 32  # images
@@ -29,6 +31,8 @@ class Setting:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be {', '.join(DTYPES)}, got {self.dtype!r}")
+        check_heads(self.channels, self.heads, "channels")
+        check_kernel_size(self.kernel_size)
 
     def input(self) -> Tensor:
         """Random images that need a gradient."""

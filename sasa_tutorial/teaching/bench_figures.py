@@ -9,12 +9,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
 
+CROWDED = 1.25  # ratio of two values on an axis
+LINE_HEIGHT = 9  # of a label, in points
 _FACTORS = {"batch": "images", "channels": "channels", "kernel_size": "window k", "heads": "heads"}
 _CURVES = {
-    # name in the document: (mechanism, marker, label)
-    "convolution 3x3": ("convolution", "s", "3x3 conv."),
-    "convolution k x k": ("augmented_convolution", "^", "k x k conv."),
-    "attention": ("relative_offsets", "o", "attention"),
+    # name in the document: mechanism, line, label
+    "convolution 3x3": ("convolution", "s-", "3x3 convolution"),
+    "convolution k x k": ("convolution", "^--", "k x k convolution"),
+    "attention": ("relative_offsets", "o-", "attention"),
 }
 
 
@@ -42,20 +44,19 @@ def layer_times(document: Mapping[str, Any]) -> Axes:
 
 
 def growth_of_time(document: Mapping[str, Any]) -> list[Axes]:
-    """Time over batch, channels, window and heads, logarithmic both ways; the number at a line's end is its exponent."""
+    """Time over batch, channels, window and heads, logarithmic both ways; at each line's end its exponent."""
     factors = [factor for factor in _FACTORS if any(row["factor"] == factor for row in document["growth"])]
     _, axes = plt.subplots(1, len(factors), figsize=(6, 2.6), sharey=True, squeeze=False)
-    for ax, factor in zip(axes[0], factors, strict=True):
-        curves = [row for row in document["growth"] if row["factor"] == factor]
+    panels = [[row for row in document["growth"] if row["factor"] == factor] for factor in factors]
+    for ax, factor, curves in zip(axes[0], factors, panels, strict=True):
         _lines(ax, curves, lambda point: point["both"]["median"])
-        ends = {row["name"]: row["points"][-1]["both"]["median"] for row in curves}
-        exponents = {row["name"]: "" if row["exponent"] is None else f"{row['exponent']:.1f}" for row in curves}
-        _at_the_ends(ax, curves[0]["points"][-1]["value"], ends, exponents)
         ax.set_xlabel(_FACTORS[factor])
         ax.margins(x=0.12)
     axes[0, 0].set_ylabel("forward and backward (ms)")
     _plain_ticks(axes[0, 0].yaxis)
-    _names(axes[0, 0])
+    axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_CURVES))
+    for ax, curves in zip(axes[0], panels, strict=True):
+        _at_the_ends(ax, ["" if row["exponent"] is None else f"{row['exponent']:.1f}" for row in curves])
     return list(axes[0])
 
 
@@ -64,11 +65,9 @@ def time_per_pixel(document: Mapping[str, Any]) -> Axes:
     curves = [row for row in document["growth"] if row["factor"] == "size"]
     ax = plt.subplots(figsize=(6, 2.6))[1]
     _lines(ax, curves, lambda point: point["ns_per_pixel"])
-    ends = {row["name"]: row["points"][-1]["ns_per_pixel"] for row in curves}
-    labels = {row["name"]: f"{_CURVES[row['name']][2]}, max / min {row['spread']:.2g}" for row in curves}
-    _at_the_ends(ax, curves[0]["points"][-1]["value"], ends, labels)
-    ax.set(xlabel="side of the image (pixels)", ylabel="time of one pixel (ns)")
-    _plain_ticks(ax.yaxis)
+    ax.set(xlabel="side of the image (pixels)", ylabel="time of one pixel (ns)", yscale="linear")
+    ax.set_ylim(bottom=0)
+    _at_the_ends(ax, [f"{_CURVES[row['name']][2]}\nmax / min {row['spread']:.2g}" for row in curves])
     return ax
 
 
@@ -83,7 +82,9 @@ def training_speed(document: Mapping[str, Any]) -> Axes:
         share = "" if row["name"] == "convolution" else f" ({100 * row['of_convolution']:.0f} %)"
         ax.annotate(f"{speed:,.0f}{share}", (speed, place), (4, 0), textcoords="offset points", va="center")
     setting = rows[0]["setting"]
-    label = f"images a second, training, ResNet-{setting['depth']}, width {setting['width']:g}, batch {setting['batch']}"
+    label = (
+        f"images a second, training, ResNet-{setting['depth']}, width {setting['width']:g}, batch {setting['batch']}"
+    )
     ax.set(xlabel=label, xlim=(0, 1.2 * max(speeds)), ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticks(places, [row["name"].replace("_", " ") for row in rows])
     ax.tick_params(axis="y", length=0)
@@ -92,25 +93,34 @@ def training_speed(document: Mapping[str, Any]) -> Axes:
 
 def _lines(ax: Axes, curves: Sequence[Mapping[str, Any]], height: Any) -> None:
     for row in curves:
-        mechanism, marker, label = _CURVES[row["name"]]
+        mechanism, line, label = _CURVES[row["name"]]
         values = [point["value"] for point in row["points"]]
         colour = MECHANISM_COLOURS[mechanism]
-        ax.plot(values, list(map(height, row["points"])), marker, ls="-", markersize=4, color=colour, label=label)
+        hollow = "white" if "--" in line else colour
+        heights = list(map(height, row["points"]))
+        ax.plot(values, heights, line, markersize=4, markerfacecolor=hollow, color=colour, label=label)
     ax.set(xscale="log", yscale="log")
     ax.xaxis.set_major_locator(FixedLocator(values))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticklabels([str(value) for value in values])
+    # Where two are too near for both, the first keeps its tick and loses its name.
+    nexts = [*values[1:], 2 * values[-1]]
+    ax.set_xticklabels([str(a) if b / a > CROWDED else "" for a, b in zip(values, nexts, strict=True)])
 
 
-def _at_the_ends(ax: Axes, x: float, heights: Mapping[str, float], labels: Mapping[str, str]) -> None:
-    for name, height in heights.items():
-        colour = MECHANISM_COLOURS[_CURVES[name][0]]
-        place = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
-        ax.annotate(labels[name], (x, height), (5, 0), color=colour, fontsize=8, **place)
-
-
-def _names(ax: Axes) -> None:
-    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(_CURVES))
+def _at_the_ends(ax: Axes, labels: Sequence[str]) -> None:
+    """A label for each line in its colour, moved up where it would lie on the one below."""
+    figure = ax.figure
+    figure.draw_without_rendering()  # heights in points are known only once the layout is
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in ax.lines]
+    points = [ax.transData.transform(end)[1] * 72 / figure.dpi for end in ends]
+    free = float("-inf")
+    for number in sorted(range(len(ends)), key=points.__getitem__):
+        room = LINE_HEIGHT * (1 + labels[number].count("\n"))
+        height = max(points[number], free + room / 2)
+        free = height + room / 2
+        place = {"xytext": (5, height - points[number]), "textcoords": "offset points", "va": "center"}
+        colour = ax.lines[number].get_color()
+        ax.annotate(labels[number], ends[number], color=colour, fontsize=8, annotation_clip=False, **place)
 
 
 def _plain_ticks(axis: Any) -> None:
