@@ -169,7 +169,7 @@ def bench(
     document = new_document(setting, rounds=rounds)
     if not as_json:
         machine = f"{document['device']}, torch {document['torch']}"
-        click.echo(f"{machine}, medians of {rounds} interleaved rounds")
+        click.echo(f"{machine}, medians of {rounds} interleaved round{'' if rounds == 1 else 's'}")
     for part in parts(setting, only or sections_for(where), rounds=rounds):
         with live_bar(part.steps, part.title) as bar:
             text = part.run(document, lambda bar=bar: bar.update(1))

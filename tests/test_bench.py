@@ -18,7 +18,7 @@ from sasa_tutorial.bench import (
     save_document,
     tables,
 )
-from sasa_tutorial.bench.document import SECTIONS, new_document, parts, sections_for
+from sasa_tutorial.bench.document import SECTIONS, Part, new_document, parts, sections_for
 from sasa_tutorial.bench.flex import FlexLocalSelfAttention2d
 from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, exponent, measure_growth, settings_over
@@ -28,6 +28,7 @@ from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_networ
 from sasa_tutorial.bench.subjects import subjects
 from sasa_tutorial.bench.timing import Times, interleaved
 from sasa_tutorial.cli import cli
+from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.layers import LocalSelfAttention2d
 
 SMALL = Setting(batch=2, channels=16, size=8, kernel_size=3, heads=4)
@@ -111,9 +112,10 @@ def test_a_backend_that_refuses_the_setting_is_left_out(monkeypatch):
 
 def test_both_passes_reach_every_parameter_and_keep_nothing():
     for name, subject in subjects(SMALL).items():
-        x, used = SMALL.input(), []
+        x, used, backends = SMALL.input(), [], []
         with subject.ready(SMALL) as layer:
             layer.register_forward_hook(lambda layer, _, y, used=used: used.append(y.requires_grad))
+            layer.register_forward_hook(lambda *_, found=backends: found.append(kernels.dispatch.DEFAULT))
             for parameter in layer.parameters():
                 parameter.register_hook(lambda _, used=used: used.append("gradient"))
         forward, both = replace(subject, build=lambda _, layer=layer: layer).passes(SMALL, x)
@@ -121,6 +123,7 @@ def test_both_passes_reach_every_parameter_and_keep_nothing():
         assert used == [False], name
         both()
         assert used[1] is True and used.count("gradient") == len(list(layer.parameters())), name
+        assert backends == [subject.backend] * 2, name
         assert x.grad is None and all(p.grad is None for p in layer.parameters()), name
 
 
@@ -132,7 +135,8 @@ def test_rounds_are_interleaved_and_the_first_is_not_counted(monkeypatch):
     assert set(times) == set("abc")
 
 
-def test_a_short_action_is_called_until_a_measurement_is_long_enough(monkeypatch):
+@pytest.mark.parametrize("cost", [3e-3, 12e-3])
+def test_a_short_action_is_called_until_a_measurement_is_long_enough(monkeypatch, cost):
     clock, measured, spans = [0.0], [], []
     monkeypatch.setattr("sasa_tutorial.bench.timing.LEAST_MS", 20.0)
 
@@ -141,13 +145,13 @@ def test_a_short_action_is_called_until_a_measurement_is_long_enough(monkeypatch
         return clock[0]
 
     def action():
-        clock[0] += 3e-3
+        clock[0] += cost
 
     monkeypatch.setattr("sasa_tutorial.bench.timing.time.perf_counter", now)
     times = interleaved({"a": action}, "cpu", rounds=3)
     spans = [end - start for start, end in pairwise(measured[-6:])][::2]
     assert all(span >= 20e-3 for span in spans), spans
-    assert times["a"] == Times(*[pytest.approx(3.0)] * 3), "milliseconds of one call"
+    assert times["a"] == Times(*[pytest.approx(1e3 * cost)] * 3), "milliseconds of one call"
 
 
 def test_the_median_is_between_the_quartiles(monkeypatch):
@@ -288,7 +292,7 @@ def test_one_factor_changes_at_a_time():
     assert [(s, x.batch) for s, x in settings_over("size", default).items()] == [
         (16, 128), (32, 32), (64, 8), (128, 2), (256, 1),
     ]  # fmt: skip
-    assert list(settings_over("heads", replace(default, channels=24))) == [1, 2, 4, 8]
+    assert list(settings_over("heads", replace(default, channels=40))) == [1, 2, 4, 8], "16 do not divide 40"
 
 
 def test_growth_over_size_is_the_time_of_a_pixel(monkeypatch):
@@ -321,6 +325,14 @@ def test_a_gpu_has_a_floor_and_a_cpu_has_none():
     assert "floor" not in sections_for(torch.device("cpu"))
     with pytest.raises(ValueError, match="on cpu there are layers, network, growth, got 'floor'"):
         list(parts(TINY, ("floor",), rounds=1))
+
+
+def test_too_little_memory_on_a_gpu_is_an_error_with_a_way_out():
+    def measure(done):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TutorialError, match=r"growth over batch: take fewer images \(--batch\)"):
+        Part("growth", "growth over batch", 1, measure, str).run({}, lambda: None)
 
 
 def test_what_is_given_replaces_the_defaults_of_the_device():

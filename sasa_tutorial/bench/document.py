@@ -16,6 +16,7 @@ from sasa_tutorial.bench.layers import measure_layers
 from sasa_tutorial.bench.network import NETWORKS, default_network, measure_network
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.subjects import subjects
+from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.training.environment import commit, device_name, processor_name
 
 SECTIONS = ("layers", "network", "growth", "floor")
@@ -32,8 +33,17 @@ class Part:
     show: Callable[[Any], str]  # what is stored -> text
 
     def run(self, document: dict[str, Any], done: Callable[[], None]) -> str:
-        """Measure, store it in the document, return it as text."""
-        results = self.measure(done=done)
+        """Measure, store it in the document, return it as text.
+
+        Raises:
+            TutorialError: the GPU has too little memory for it.
+        """
+        try:
+            results = self.measure(done=done)
+        except torch.OutOfMemoryError as error:
+            raise TutorialError(
+                f"too little memory on the GPU for {self.title}: take fewer images (--batch), or other parts (--only)"
+            ) from error
         if isinstance(results, list):
             stored = [asdict(result) for result in results]
             document[self.section] += stored

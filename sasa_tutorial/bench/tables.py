@@ -54,7 +54,7 @@ def growth(curves: Sequence[Row]) -> str:
     for curve in curves:
         shown = curve["spread"] if size else curve["exponent"]
         times = (point["ns_per_pixel"] if size else point["both"]["median"] for point in curve["points"])
-        lines.append((curve["name"], *map(number, times), "" if shown is None else f"{shown:.2f}"))
+        lines.append((curve["name"], *map(number, times), "" if shown is None else f"{shown:z.2f}"))
     what = "ns a pixel" if size else "ms"
     return f"Growth over {factor.replace('_', ' ')}: forward and backward in {what}.\n\n" + columns(lines)
 

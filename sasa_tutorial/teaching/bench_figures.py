@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
 
 CROWDED = 1.25  # ratio of two values on an axis
-LINE_HEIGHT = 9  # of a label, in points
+LINE_HEIGHT = 10.5  # of a label, in points
 _FACTORS = {"batch": "images", "channels": "channels", "kernel_size": "window k", "heads": "heads"}
 _CURVES = {
     # name in the document: mechanism, line, label
@@ -56,7 +56,7 @@ def growth_of_time(document: Mapping[str, Any]) -> list[Axes]:
     _plain_ticks(axes[0, 0].yaxis)
     axes[0, 0].figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_CURVES))
     for ax, curves in zip(axes[0], panels, strict=True):
-        _at_the_ends(ax, ["" if row["exponent"] is None else f"{row['exponent']:.1f}" for row in curves])
+        _at_the_ends(ax, ["" if row["exponent"] is None else f"{row['exponent']:z.1f}" for row in curves])
     return list(axes[0])
 
 
