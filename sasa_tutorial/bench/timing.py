@@ -74,5 +74,5 @@ def _wait(device: str) -> None:
 
 
 def _summary(values: list[float]) -> Times:
-    low, _, high = quantiles(values, n=4) if len(values) > 1 else values * 3
+    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     return Times(median(values), low, high)

@@ -113,7 +113,7 @@ def _at_the_ends(ax: Axes, labels: Sequence[str]) -> None:
     figure.draw_without_rendering()  # heights in points are known only once the layout is
     ends = [(line.get_xdata()[-1], line.get_ydata()[-1]) for line in ax.lines]
     points = [ax.transData.transform(end)[1] * 72 / figure.dpi for end in ends]
-    free = float("-inf")
+    free = ax.bbox.y0 * 72 / figure.dpi
     for number in sorted(range(len(ends)), key=points.__getitem__):
         room = LINE_HEIGHT * (1 + labels[number].count("\n"))
         height = max(points[number], free + room / 2)
