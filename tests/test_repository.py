@@ -19,7 +19,7 @@ PACKAGE = ROOT / "sasa_tutorial"
 ROOMS = {
     "layers": {"layers", "kernels"},
     "kernels": {"kernels", "layers.neighborhoods"},
-    "bench": {"bench", "kernels", "layers"},
+    "bench": {"bench", "kernels", "layers", "models", "training", "paths", "errors"},
     "models": {"layers", "models"},
     "ledger": {"ledger", "layers", "models"},
     "datasets": {"datasets", "paths", "errors"},

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,19 @@ import torch
 from matplotlib.colors import to_hex
 
 from sasa_tutorial.layers import inside_image
-from sasa_tutorial.teaching import ACCENT, attention_over_image, explorer, offset_tables, use_style, window_in_image
+from sasa_tutorial.teaching import (
+    ACCENT,
+    MECHANISM_COLOURS,
+    attention_over_image,
+    explorer,
+    growth_of_time,
+    layer_times,
+    offset_tables,
+    time_per_pixel,
+    training_speed,
+    use_style,
+    window_in_image,
+)
 
 HEADS, H, W = 3, 4, 5
 
@@ -229,3 +242,91 @@ def test_a_query_without_any_weight_is_drawn_as_zeros():
     weights = softmax(1, H, W, H, W)
     weights[:, 0, 0] = 0
     assert torch.equal(decoded(data_of(explorer(picture(), weights, name="toy").data))[:, 0, 0], torch.zeros(1, H, W))
+
+
+# What was measured
+
+
+def times(median: float) -> dict:
+    return {"median": median, "low": 0.9 * median, "high": 1.2 * median}
+
+
+def curve(factor: str, name: str, values: tuple[int, ...], power: float, *, spread: float | None = None) -> dict:
+    points = [{"value": v, "both": times(v**power), "ns_per_pixel": 7.0 * v**power} for v in values]
+    return {"factor": factor, "name": name, "points": points, "exponent": power, "spread": spread}
+
+
+LAYERS = {"convolution 3x3": 20.0, "convolution 7x7": 80.0, "attention, unfold": 1000.0, "attention, native": 10.0}
+SPEEDS = {"convolution": 400.0, "local_attention": 200.0, "relative_offsets": 100.0}
+GROWTH = {"convolution 3x3": 0.0, "convolution k x k": 2.0, "attention": 1.5}
+MEASURED = {
+    "layers": [{"name": name, "both": times(ms)} for name, ms in LAYERS.items()],
+    "network": [
+        {
+            "name": n,
+            "images_per_second": s,
+            "of_convolution": s / 400,
+            "setting": {"depth": 26, "width": 1.0, "batch": 8},
+        }
+        for n, s in SPEEDS.items()
+    ],
+    "growth": [
+        *(curve("kernel_size", name, (3, 5, 7, 9, 11), power) for name, power in GROWTH.items()),
+        *(curve("batch", name, (8, 16), power) for name, power in GROWTH.items()),
+        *(curve("size", name, (16, 32, 256), 0.1, spread=1.32) for name in GROWTH),
+    ],
+}
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_bars_of_layers_end_at_their_multiple_of_the_convolution():
+    ax = layer_times(MEASURED)
+    assert [bar.get_x() + bar.get_width() for bar in ax.patches] == pytest.approx([1, 4, 50, 0.5])
+    assert texts(ax) == ["1", "4", "50", "0.5"] and ax.get_xscale() == "log"
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(LAYERS)
+
+
+def test_every_factor_but_the_size_has_a_panel_with_its_exponents():
+    panels = growth_of_time(MEASURED)
+    assert [ax.get_xlabel() for ax in panels] == ["images", "window k"]
+    for ax, values in zip(panels, ((8, 16), (3, 5, 7, 9, 11)), strict=True):
+        assert sorted(texts(ax)) == ["0.0", "1.5", "2.0"]
+        for text in ax.texts:  # stands at the end of its own line
+            assert text.xy == pytest.approx((values[-1], values[-1] ** float(text.get_text())))
+        for line, power in zip(ax.lines, GROWTH.values(), strict=True):
+            assert np.allclose(line.get_xdata(), values)
+            assert np.allclose(line.get_ydata(), [value**power for value in values])
+    assert [label.get_text() for label in panels[1].get_xticklabels()] == ["3", "5", "7", "", "11"], "9 touches 11"
+
+
+def test_the_time_of_a_pixel_is_drawn_from_zero():
+    ax = time_per_pixel(MEASURED)
+    assert ax.get_ylim()[0] == 0 and ax.get_yscale() == "linear" and ax.get_xscale() == "log"
+    assert np.allclose(ax.lines[2].get_ydata(), [7 * size**0.1 for size in (16, 32, 256)])
+    assert all(text.endswith("max / min 1.3") for text in texts(ax)) and len(ax.texts) == 3
+
+
+def test_labels_of_lines_that_end_together_do_not_overlap():
+    crowded = {
+        "growth": [curve("batch", name, (8, 16), power) for name, power in zip(GROWTH, (1, 1.01, 0.99), strict=True)]
+    }
+    (ax,) = growth_of_time(crowded)
+    boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+
+
+def test_networks_have_their_speed_and_their_colour():
+    ax = training_speed(MEASURED)
+    assert [bar.get_width() for bar in ax.patches] == list(SPEEDS.values())
+    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [MECHANISM_COLOURS[name] for name in SPEEDS]
+    assert texts(ax) == ["400", "200 (50 %)", "100 (25 %)"]
+
+
+@pytest.mark.parametrize("draw", [layer_times, growth_of_time, time_per_pixel, training_speed])
+def test_figures_of_measurements_fit(draw):
+    draw(MEASURED)
+    width, height = plt.gcf().get_size_inches()
+    assert width <= 6 and height <= 3

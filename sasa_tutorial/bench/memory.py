@@ -1,45 +1,63 @@
-"""How much memory a forward and backward pass adds at its peak, each subject in a process of its own."""
+"""How much memory an action adds at its peak: on a CPU in a process of its own, whose memory nothing else has used."""
 
 import json
+import pickle
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from sasa_tutorial.bench.subjects import Setting, subjects
+from sasa_tutorial.errors import TutorialError
+
+S = TypeVar("S")
+Prepare = Callable[[str, S], tuple[Callable[[], object], Callable[[], object]]]
+"""(name, setting) -> a small action that does whatever only happens once, and the action itself."""
 
 
-def peak_growth(name: str, setting: Setting) -> int | None:
-    """Bytes between the resident memory before the two passes and its peak during them; None where the system does not
-    tell. On a GPU, what PyTorch's allocator handed out at its peak, less what was in use before.
+def peak_growth(prepare: Prepare[S], name: str, setting: S) -> int | None:
+    """Bytes between the resident memory before the action and its peak during it; None where the system does not tell.
+    On a GPU, what PyTorch's allocator handed out at its peak, less what was in use before.
+
+    Args:
+        prepare: a function of a module; the other process imports it from there.
+        name: of the subject.
+        setting: with a `device`.
+
+    Raises:
+        TutorialError: the process ended without a number.
     """
-    command = [sys.executable, "-m", "sasa_tutorial.bench.memory", name, json.dumps(asdict(setting))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    if setting.device != "cpu":
+        return _on_a_gpu(*prepare(name, setting), setting.device)
+    command = [sys.executable, "-m", "sasa_tutorial.bench.memory"]
+    done = subprocess.run(command, input=pickle.dumps((prepare, name, setting)), capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it was killed, perhaps for its memory"]
+        raise TutorialError(f"the memory of {name!r} could not be measured at {setting}: {said[-1]}")
     return json.loads(done.stdout)
 
 
-def _measure(name: str, setting: Setting) -> int | None:
-    # A first pass on one image compiles, allocates and imports whatever only happens once.
-    with subjects(setting.device)[name].ready(setting) as layer:
-        small, x = setting.input()[:1].detach().requires_grad_(), setting.input()
-        layer(small).sum().backward()
-        upstream = torch.randn_like(x)
-        if setting.device != "cpu":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            layer(x).backward(upstream)
-            return torch.cuda.max_memory_allocated() - before
-        status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-        try:
-            reset.write_text("5")  # the peak starts again from here
-            before = _kilobytes(status, "VmRSS")
-            layer(x).backward(upstream)
-            return 1024 * (_kilobytes(status, "VmHWM") - before)
-        except OSError:
-            return None
+def _on_a_gpu(first: Callable[[], object], action: Callable[[], object], device: str) -> int:
+    first()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    action()
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _of_this_process(first: Callable[[], object], action: Callable[[], object]) -> int | None:
+    first()
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        reset.write_text("5")  # the peak starts again from here
+        before = _kilobytes(status, "VmRSS")
+        action()
+        return 1024 * (_kilobytes(status, "VmHWM") - before)
+    except OSError:
+        return None
 
 
 def _kilobytes(status: Path, field: str) -> int:
@@ -48,4 +66,5 @@ def _kilobytes(status: Path, field: str) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(sys.argv[1], Setting(**json.loads(sys.argv[2])))))
+    prepare, *arguments = pickle.load(sys.stdin.buffer)
+    print(json.dumps(_of_this_process(*prepare(*arguments))))

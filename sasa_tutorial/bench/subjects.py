@@ -8,29 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from sasa_tutorial import kernels
+from sasa_tutorial.bench.flex import FlexLocalSelfAttention2d
+from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.layers import LocalSelfAttention2d
 
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One point of comparison. The defaults are the point the papers' complaint is usually shown at."""
-
-    batch: int = 32  # images
-    channels: int = 64  # in and out
-    size: int = 32  # pixels, both sides
-    kernel_size: int = 7  # of attention
-    heads: int = 8
-    device: str = "cpu"
-
-    def input(self) -> Tensor:
-        """Random images that need a gradient."""
-        x = torch.randn(self.batch, self.channels, self.size, self.size, device=self.device)
-        return x.requires_grad_()
-
-    @property
-    def layer_bytes(self) -> int:
-        """Bytes of q, k, v and the output in float32."""
-        return 4 * 4 * self.batch * self.channels * self.size**2
+Pass = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -46,21 +28,66 @@ class Subject:
         """The layer, with its backend in force for as long as the block lasts."""
         torch.manual_seed(0)
         with kernels.using(self.backend):
-            yield self.build(setting).to(setting.device)
+            yield self.build(setting).to(**setting.placement)
+
+    def passes(self, setting: Setting, x: Tensor) -> tuple[Pass, Pass]:
+        """The forward pass without a graph, and the forward and backward pass; nothing of either is kept."""
+        with self.ready(setting) as layer:
+            sources = [x, *layer.parameters()]
+            upstream = torch.randn_like(x)
+
+        def forward() -> None:
+            with kernels.using(self.backend), torch.no_grad():
+                layer(x)
+
+        def both() -> None:
+            with kernels.using(self.backend):
+                torch.autograd.grad(layer(x), sources, upstream)
+
+        return forward, both
 
 
-def subjects(device: str = "cpu") -> dict[str, Subject]:
-    """3x3 and 7x7 convolution, and local attention with relative offsets by every backend that runs on the device."""
-    found = [
-        Subject("convolution 3x3", lambda s: nn.Conv2d(s.channels, s.channels, 3, padding=1, bias=False)),
-        Subject("convolution 7x7", lambda s: nn.Conv2d(s.channels, s.channels, 7, padding=3, bias=False)),
-    ]
+def subjects(setting: Setting) -> dict[str, Subject]:
+    """3x3 and 7x7 convolution, and local attention with relative offsets by every backend that can take the setting.
+
+    On a GPU also by PyTorch's FlexAttention, which has no gradients on a CPU.
+    """
+    found = [convolution(3), convolution(7)]
     for backend in kernels.available_backends():
-        if device == "cpu" or backend != "native":
+        if _takes(backend, setting):
             name = "attention, unfold" if backend == "reference" else f"attention, {backend}"
-            found.append(Subject(name, _attention, backend))
+            found.append(attention(name, backend))
+    if setting.device != "cpu":
+        found.append(Subject("attention, flex", _layer_of(FlexLocalSelfAttention2d)))
     return {subject.name: subject for subject in found}
 
 
-def _attention(setting: Setting) -> nn.Module:
-    return LocalSelfAttention2d(setting.channels, setting.channels, setting.kernel_size, setting.heads)
+def convolution(kernel_size: int, name: str = "") -> Subject:
+    """Without bias; same size of the output."""
+
+    def build(s: Setting) -> nn.Module:
+        return nn.Conv2d(s.channels, s.channels, kernel_size, padding=kernel_size // 2, bias=False)
+
+    return Subject(name or f"convolution {kernel_size}x{kernel_size}", build)
+
+
+def attention(name: str = "attention", backend: str = "auto") -> Subject:
+    """The library's layer by one backend."""
+    return Subject(name, _layer_of(LocalSelfAttention2d), backend)
+
+
+def _layer_of(kind: Callable[..., nn.Module]) -> Callable[[Setting], nn.Module]:
+    return lambda s: kind(s.channels, s.channels, s.kernel_size, s.heads)
+
+
+def _takes(backend: str, setting: Setting) -> bool:
+    """Asked with one small image, because only the backend knows; it says no with a ValueError."""
+    d = max(2, setting.channels // setting.heads)
+    placed = {"device": setting.device, "dtype": getattr(torch, setting.dtype)}
+    q = torch.zeros(1, 1, d, 4, 4, **placed)
+    row, col = (torch.zeros(part, setting.kernel_size, **placed) for part in (d // 2, d - d // 2))
+    try:
+        kernels.local_attention(q, q, q, row, col, kernel_size=setting.kernel_size, backend=backend)
+    except ValueError:
+        return False
+    return True

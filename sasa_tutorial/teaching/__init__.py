@@ -3,6 +3,7 @@
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
+from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times, time_per_pixel, training_speed
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
     kernels_and_answers,
@@ -54,10 +55,12 @@ __all__ = [
     "expect_error",
     "explorer",
     "growth",
+    "growth_of_time",
     "halves_make_a_square",
     "images_in_rows",
     "kernels_and_answers",
     "kernels_of_colours",
+    "layer_times",
     "logit_parts",
     "logits_and_weights",
     "logits_to_weights",
@@ -78,7 +81,9 @@ __all__ = [
     "sharper_and_sharper",
     "signed_maps",
     "skew_steps",
+    "time_per_pixel",
     "training_curves",
+    "training_speed",
     "two_questions",
     "use_of_slots",
     "use_style",

@@ -35,7 +35,7 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{processor_name()}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def commit() -> str | None:
@@ -66,7 +66,8 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """As the system names it."""
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is only the architecture on Linux
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

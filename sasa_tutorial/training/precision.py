@@ -4,9 +4,13 @@ import torch
 
 
 def computing(device: torch.device) -> torch.autocast:
-    """bfloat16 autocast where the GPU has it in hardware (compute capability 8.0: Ampere and later), else float32.
+    """bfloat16 autocast where the GPU has it in hardware, else float32.
 
     Older GPUs emulate bfloat16 and are slower with it; CPUs stay in float32, so that their numbers can be compared.
     """
-    hardware = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=hardware)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16_in_hardware(device))
+
+
+def bfloat16_in_hardware(device: torch.device) -> bool:
+    """Whether it is a GPU of compute capability 8.0 (Ampere) or later."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -1,0 +1,97 @@
+"""One training step of the CIFAR-100 comparison's networks: forward, loss, backward, update."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from sasa_tutorial.bench.memory import peak_growth
+from sasa_tutorial.bench.timing import Times, interleaved
+from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training.precision import computing
+from sasa_tutorial.training.recipe import Recipe, optimizer_for
+
+BASELINE = "convolution"
+NETWORKS = (BASELINE, "local_attention", "relative_offsets")  # names in cifar_models()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSetting:
+    """The networks and what they are trained on. The defaults are those of the laptop profile."""
+
+    depth: int = 26
+    width: float = 0.25  # factor on the channels
+    batch: int = 64  # images a step
+    size: int = 32  # pixels, both sides
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkResult:
+    """One network at one setting."""
+
+    name: str
+    setting: NetworkSetting
+    step: Times
+    images_per_second: float  # at the median
+    of_convolution: float  # images a second, relative to the same network of convolutions
+    peak_bytes: int | None  # of a step, beyond the network and the optimizer's state; None where unknown
+
+
+def default_network(device: torch.device) -> NetworkSetting:
+    """The laptop profile's size on a CPU; the full width on a GPU."""
+    size = {"width": 1.0, "batch": 256} if device.type == "cuda" else {}
+    return NetworkSetting(device=str(device), **size)
+
+
+def measure_network(
+    setting: NetworkSetting, *, rounds: int, done: Callable[[], None] = lambda: None
+) -> list[NetworkResult]:
+    """Time and memory of a step. `done` is called after every round and every measurement of memory."""
+    steps = {name: training_step(name, setting) for name in NETWORKS}
+    times = interleaved(steps, setting.device, rounds=rounds, done=done)
+    del steps
+    results = []
+    for name in NETWORKS:
+        peak = peak_growth(network_steps, name, setting)
+        result = NetworkResult(
+            name=name,
+            setting=setting,
+            step=times[name],
+            images_per_second=1e3 * setting.batch / times[name].median,
+            of_convolution=times[BASELINE].median / times[name].median,
+            peak_bytes=peak,
+        )
+        results.append(result)
+        done()
+    return results
+
+
+def network_steps(name: str, setting: NetworkSetting) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step with two of the images, after which the optimizer has its state, and one with all of them."""
+    step = training_step(name, setting)
+    return partial(step, 2), step
+
+
+def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
+    """A step on random images, always the same ones, as the training loop makes it; an argument limits their number."""
+    torch.manual_seed(0)
+    device = torch.device(setting.device)
+    model = cifar_models()[name](depth=setting.depth, width=setting.width)
+    model.to(device, memory_format=torch.channels_last).train()
+    # A small rate: the same images again and again must not make the numbers overflow.
+    optimizer = optimizer_for(model, Recipe(epochs=1, batch_size=setting.batch, peak_lr=0.01))
+    images = torch.randn(setting.batch, 3, setting.size, setting.size)
+    images = images.to(device, memory_format=torch.channels_last)
+    labels = torch.randint(0, 100, (setting.batch,)).to(device)
+
+    def step(count: int | None = None) -> None:
+        with computing(device):
+            loss = F.cross_entropy(model(images[:count]), labels[:count], label_smoothing=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
