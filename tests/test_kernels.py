@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -81,6 +82,25 @@ def test_large_logits_stay_finite(backend):
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), arguments))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("place", [(4, 0), (7, 12)])
+def test_nan_is_not_lost_and_stays_in_its_neighbourhood(backend, place):
+    """It has to reach the windows that hold it, and may reach the next row: "native" takes two rows at a time."""
+    q, k, v, *_ = inputs(h=24, w=13)
+    with torch.no_grad():
+        k[(..., *place)] = v[(..., place[0], place[1] // 2)] = float("nan")
+    arguments = [x.requires_grad_() for x in (q, k, v)]
+    results = []
+    for name in ("reference", backend):
+        out = kernels.local_attention(*arguments, kernel_size=7, backend=name)
+        results.append((out, *torch.autograd.grad(out.sum(), arguments)))
+    for expected, found in zip(*results, strict=True):
+        lost, here = expected.isnan() & ~found.isnan(), expected.isnan().flatten(0, 2).double()
+        around = torch.nn.functional.max_pool2d(here, (3, 1), stride=1, padding=(1, 0)).view_as(expected) > 0
+        assert not lost.any() and not around.all()
+        assert torch.allclose(found[~around], expected[~around])
+
+
 @pytest.mark.parametrize("name", ["local", "augmented", "global", "external", "stem"])
 def test_compiled_layers_are_one_graph_with_the_same_numbers(name):
     layer = {
@@ -133,6 +153,27 @@ def test_threads_do_not_change_a_bit():
         results.append((out, *torch.autograd.grad(out.square().sum(), arguments)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@needs_native
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_no_read_or_write_leaves_its_memory(real, tmp_path):
+    """Sanitizers over the C code, forbidden pages around every tensor, forbidden gaps inside the scratch memory."""
+    compiler = compiling.compiler()
+    program = tmp_path / "guard"
+    command = [compiler, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command += [flag for flag in compiling.FLAGS if flag not in ("-O3", "-shared", "-fPIC")]
+    command += ["-march=native", f"-I{compiling.SOURCES}", *compiling.number_flags(real)]
+    built = subprocess.run(
+        [*command, str(Path(__file__).with_name("native_guard.c")), "-o", str(program), "-lm"],
+        capture_output=True,
+        text=True,
+    )
+    if "cannot find" in built.stderr and "san" in built.stderr:
+        pytest.skip("this compiler has no sanitizers installed")
+    assert built.returncode == 0, built.stderr
+    found = subprocess.run([program], capture_output=True, text=True, timeout=100)
+    assert (found.stdout, found.returncode) == ("0 problems\n", 0), found.stdout + found.stderr
 
 
 @needs_native

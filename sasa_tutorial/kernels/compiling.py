@@ -34,22 +34,31 @@ def library(real: str) -> ctypes.CDLL:
     Raises:
         NotCompiled: no compiler, or it failed.
     """
-    compiler = next((found for name in _compilers() if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise NotCompiled(f"no C compiler was found (looked for {', '.join(_compilers())})")
-    problems = []
+    found, problems = compiler(), []
     for processor in PROCESSOR_FLAGS:
-        command = [compiler, *FLAGS, *processor, f"-DREAL={real}"]
-        command += ["-DREAL_IS_DOUBLE"] if real == "double" else []
         try:
-            return ctypes.CDLL(os.fspath(_compiled(command)))
+            return ctypes.CDLL(os.fspath(_compiled([found, *FLAGS, *processor, *number_flags(real)])))
         except (OSError, subprocess.SubprocessError) as error:
             problems.append(_reason(error))
-    raise NotCompiled(f"{compiler} failed: {problems[-1]}")
+    raise NotCompiled(f"{found} failed: {problems[-1]}")
 
 
-def _compilers() -> list[str]:
-    return [name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if name]
+def compiler() -> str:
+    """The C compiler: $CC, else the first that is installed.
+
+    Raises:
+        NotCompiled: there is none.
+    """
+    names = [name for name in (os.environ.get("CC", ""), "cc", "gcc", "clang") if name]
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        raise NotCompiled(f"no C compiler was found (looked for {', '.join(names)})")
+    return found
+
+
+def number_flags(real: str) -> list[str]:
+    """What tells the C files their type of numbers."""
+    return [f"-DREAL={real}", *(["-DREAL_IS_DOUBLE"] if real == "double" else [])]
 
 
 def _compiled(command: list[str]) -> Path:

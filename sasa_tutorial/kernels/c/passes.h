@@ -156,7 +156,7 @@ INLINE void queries_at(workspace *s, long row, long x, const int two) {
         const long ring = (row + r) % s->ring * s->ring_row + x + first_cell(s, &p, r) * s->kw * s->ring_width;
         for (long cell = p.low[r] * s->kw; cell < p.high[r] * s->kw; cell++) {
             const vec below = s->cells[r][cell] - lse;
-            const vec weight = kept(p.live, power_of_two(-larger(-below, all(0)) * LOG2_E));
+            const vec weight = kept(p.live, power_of_two(-larger(all(0), -below) * LOG2_E));
             const vec slope = kept(p.live, weight * s->slopes[r][cell]);
             s->slopes[r][cell] = slope;
             store(s->ring_weights + ring + cell * s->ring_width, weight);

@@ -32,7 +32,7 @@ typedef struct {
     /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
     REAL *ring_weights, *ring_slopes, *ring_none;
     long ring, ring_width, ring_row;
-    void *memory;
+    char *memory;
 } workspace;
 
 #define FAR ((REAL)-1e30)
@@ -71,38 +71,48 @@ static void deliver(tensor t, const REAL *planes, const workspace *s, long unit)
         }
 }
 
-/* Hands out parts of one block of memory; the first call, without memory, only counts. */
-INLINE void *part(char **next, long bytes) {
+/* Under the address sanitizer, forbidden ground between the parts of the scratch memory: a part of its own for each. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define GAP 64
+#else
+#define GAP 0
+#define __asan_poison_memory_region(address, bytes)
+#define __asan_unpoison_memory_region(address, bytes)
+#endif
+
+/* Hands out parts of one block of memory; the first round, without memory, only counts. */
+INLINE void *part(const workspace *s, char **next, long bytes) {
     char *here = *next;
-    *next += (bytes + 63) / 64 * 64;
+    *next += (bytes + 63) / 64 * 64 + GAP;
+    if (s->memory) __asan_poison_memory_region(here + bytes, *next - here - bytes);
     return here;
 }
 
-static size_t arrange(workspace *s, char *memory, int backward) {
+static size_t arrange(workspace *s, int backward) {
     const problem *j = s->job;
-    char *next = memory;
+    char *next = s->memory;
     const long plane = s->l.plane * sizeof(REAL), number = sizeof(REAL), vector = sizeof(vec);
     REAL **planes[] = {&s->q, &s->k, &s->v, &s->out, &s->g, &s->to_k, &s->to_v};
-    for (int i = 0; i < (backward ? 7 : 4); i++) *planes[i] = part(&next, j->d * plane);
-    s->lse = part(&next, plane);
-    s->border = part(&next, (rounded_up(j->w) + 2 * j->reach_x + LANES) * number);
-    s->none = part(&next, s->kw * vector);
+    for (int i = 0; i < (backward ? 7 : 4); i++) *planes[i] = part(s, &next, j->d * plane);
+    s->lse = part(s, &next, plane);
+    s->border = part(s, &next, (rounded_up(j->w) + 2 * j->reach_x + LANES) * number);
+    s->none = part(s, &next, s->kw * vector);
     for (int r = 0; r < 2; r++) {
-        s->cells[r] = part(&next, (s->kh + 1) * s->kw * vector);
-        s->slopes[r] = part(&next, (s->kh + 1) * s->kw * vector);
-        s->by_row[r] = part(&next, s->kh * vector);
-        s->by_col[r] = part(&next, s->kw * vector);
-        s->rows[r] = part(&next, (s->kh + 1) * sizeof(REAL *));
+        s->cells[r] = part(s, &next, (s->kh + 1) * s->kw * vector);
+        s->slopes[r] = part(s, &next, (s->kh + 1) * s->kw * vector);
+        s->by_row[r] = part(s, &next, s->kh * vector);
+        s->by_col[r] = part(s, &next, s->kw * vector);
+        s->rows[r] = part(s, &next, (s->kh + 1) * sizeof(REAL *));
     }
     if (backward) {
-        s->row_total = part(&next, j->d_row * s->kh * vector);
-        s->col_total = part(&next, (j->d - j->d_row) * s->kw * vector);
-        const long before = rounded_up(j->reach_x) * number, after = vector + before;
-        s->ring_weights = part(&next, before + s->ring * s->ring_row * number + after) + before;
-        s->ring_slopes = part(&next, before + s->ring * s->ring_row * number + after) + before;
-        s->ring_none = part(&next, before + s->kw * s->ring_width * number + after) + before;
+        s->row_total = part(s, &next, j->d_row * s->kh * vector);
+        s->col_total = part(s, &next, (j->d - j->d_row) * s->kw * vector);
+        s->ring_weights = part(s, &next, s->ring * s->ring_row * number);
+        s->ring_slopes = part(s, &next, s->ring * s->ring_row * number);
+        s->ring_none = part(s, &next, s->kw * s->ring_width * number);
     }
-    return next - memory;
+    return next - s->memory;
 }
 
 /* 0, or 1 when there is no memory. */
@@ -115,11 +125,11 @@ static int prepare(workspace *s, const problem *j, int backward) {
     s->ring = least(j->h, s->kh + 2);
     s->ring_width = rounded_up(j->w + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
     s->ring_row = s->kh * s->kw * s->ring_width;
-    const size_t bytes = arrange(s, NULL, backward);
+    const size_t bytes = arrange(s, backward);
     s->memory = aligned_alloc(64, bytes);
     if (!s->memory) return 1;
     memset(s->memory, 0, bytes);
-    arrange(s, s->memory, backward);
+    arrange(s, backward);
     for (long x = 0; x < rounded_up(j->w) + 2 * j->reach_x; x++)
         s->border[x] = x >= j->reach_x && x < j->w + j->reach_x ? 0 : FAR;
     return 0;

@@ -97,7 +97,7 @@ INLINE vec power_of_two(vec x) {
     static const REAL terms[] = {1.535336188319500e-4f, 1.339887440266574e-3f, 9.618437357674640e-3f,
                                  5.550332471162809e-2f, 2.402264791363012e-1f, 6.931472028550421e-1f, 1.0f};
 #endif
-    x = larger(x, all(-BIAS));
+    x = larger(all(-BIAS), x); /* what is no number stays none: the instruction returns its second operand */
     const vec shifted = x + MAGIC, rest = x - (shifted - MAGIC);
     vec y = all(terms[0]);
 #pragma GCC unroll 16
@@ -113,7 +113,7 @@ INLINE vec logarithm(vec x) {
     const vec m = (vec)((whole)x - (exponent << MANTISSA)), s = (m - 1) / (m + 1), square = s * s;
     vec series = all(0);
     for (int n = sizeof(REAL) == 4 ? 9 : 21; n > 0; n -= 2) series = series * square + (REAL)1 / n;
-    return __builtin_convertvector(exponent, vec) * LN_2 + 2 * s * series;
+    return __builtin_convertvector(exponent, vec) * LN_2 + 2 * s * series + (x - x); /* what is no number stays none */
 }
 
 INLINE void copy(REAL *to, const REAL *from, long count) {
