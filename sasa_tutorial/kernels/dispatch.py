@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels import native, reference, streaming
+from sasa_tutorial.kernels import native, native_layer, reference, streaming
 from sasa_tutorial.layers.neighborhoods import check_kernel_size
 
 _BACKENDS: dict[str, Callable[..., Tensor]] = {
@@ -74,6 +74,45 @@ def local_attention(
     if name == "native" and (problem := native.refuses(q, v) or _why_unavailable_constant(name)):
         raise ValueError(f"the native backend cannot be used: {problem}")
     return _BACKENDS[name](q, k, v, row, col, kernel_size)
+
+
+def projects(x: Tensor, weight: Tensor) -> bool:
+    """Whether `projected_local_attention` is a good way to attend to the images `x`; `weight` makes their values."""
+    return native_layer.fits(x, weight) and fastest_backend(x.device.type) == "native"
+
+
+def projected_local_attention(
+    x: Float[Tensor, "b c_in h w"],
+    to_q: Float[Tensor, "c_out c_in"],
+    to_k: Float[Tensor, "c_out c_in"] | None,
+    to_v: Float[Tensor, "c_out c_in"],
+    row: Float[Tensor, "d1 k"] | None = None,
+    col: Float[Tensor, "d2 k"] | None = None,
+    *,
+    heads: int,
+    kernel_size: int,
+) -> Float[Tensor, "b c_out h w"]:
+    """`local_attention` of the queries to_q x, keys to_k x and values to_v x, joined again: one step, "native" only.
+
+    They are made where they are used and are never in memory for the whole batch, nor saved for the backward pass.
+
+    Args:
+        x: images.
+        to_q, to_k, to_v: matrices; to_k may be None. Heads are contiguous groups of their rows.
+        row, col: as in `local_attention`.
+        heads: divides c_out.
+        kernel_size: odd.
+
+    Raises:
+        ValueError: x is not what `projects` accepts.
+    """
+    if not projects(x, to_v):
+        raise ValueError(
+            "projections and attention in one step need float32 or float64 on a CPU, the native backend, and at most "
+            f"{native_layer.MOST_CHANNELS} channels; got {x.dtype} of shape {tuple(x.shape)} on {x.device}"
+        )
+    check_kernel_size(kernel_size)
+    return native_layer.attend(x, to_q, to_k, to_v, row, col, heads=heads, kernel_size=kernel_size)
 
 
 @torch.compiler.assume_constant_result

@@ -70,6 +70,11 @@ class LocalSelfAttention2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
+        if self._plain_projections() and kernels.projects(x, self.to_v.weight):
+            weights = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
+            return kernels.projected_local_attention(
+                x, *weights, *self._tables(), heads=self.heads, kernel_size=self.kernel_size
+            )
         q, k = self._queries_and_keys(x)
         v = split_heads(self.to_v(x), self.heads)
         return join_heads(kernels.local_attention(q, k, v, *self._tables(), kernel_size=self.kernel_size))
@@ -79,6 +84,14 @@ class LocalSelfAttention2d(nn.Module):
         check_images(x, self.in_channels)
         q, k = self._queries_and_keys(x)
         return kernels.local_attention_weights(q, k, *self._tables(), kernel_size=self.kernel_size)
+
+    def _plain_projections(self) -> bool:
+        """Whether nothing hangs on the projections that a kernel doing their work would leave out."""
+        projections = [p for p in (self.to_q, self.to_k, self.to_v) if p is not None]
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        return all(
+            type(p) is nn.Conv2d and p.groups == 1 and not any(getattr(p, name) for name in hooks) for p in projections
+        )
 
     def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         k = None if self.to_k is None else split_heads(self.to_k(x), self.heads)

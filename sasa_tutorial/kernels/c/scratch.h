@@ -13,11 +13,14 @@ typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count 
 } tensor;
 
 typedef struct {
-    tensor q, k, v, grad, out, dq, dk, dv; /* k.data may be NULL; those that a pass does not need are not read */
+    tensor q, k, v, grad, out, dq, dk, dv; /* those that a pass does not need are not read */
     const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
     REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
     REAL *lse;                             /* contiguous, (images, heads, h, w) */
-    long images, heads, d, d_row, h, w, reach_y, reach_x, relative;
+    /* Instead of q, k, v and their gradients, if `channels` is not 0: what they are projected from. All contiguous. */
+    const REAL *x, *weight; /* (images, channels, h, w); (q, k, v one after the other: heads x d each, channels) */
+    REAL *dx, *dweight;     /* (groups, rows of weight, width), zeros to begin with; width: channels, and up to whole vectors */
+    long images, heads, d, d_row, h, w, reach_y, reach_x, keys, relative, channels, width, groups;
 } problem;
 
 typedef struct {
@@ -32,6 +35,8 @@ typedef struct {
     /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
     REAL *ring_weights, *ring_slopes, *ring_none;
     long ring, ring_width, ring_row;
+    REAL *flat, *dx, *by_pixel; /* of the projections; in a flat image, channels are `stride` apart */
+    long stride;
     char *memory;
 } workspace;
 
@@ -85,7 +90,9 @@ static void deliver(tensor t, const REAL *planes, const workspace *s, long unit)
 INLINE void *part(const workspace *s, char **next, long bytes) {
     char *here = *next;
     *next += (bytes + 63) / 64 * 64 + GAP;
-    if (s->memory) __asan_poison_memory_region(here + bytes, *next - here - bytes);
+    if (s->memory) {
+        __asan_poison_memory_region(here + bytes, *next - here - bytes);
+    }
     return here;
 }
 
@@ -112,6 +119,13 @@ static size_t arrange(workspace *s, int backward) {
         s->ring_slopes = part(s, &next, s->ring * s->ring_row * number);
         s->ring_none = part(s, &next, s->kw * s->ring_width * number);
     }
+    if (j->channels) {
+        s->flat = part(s, &next, 3 * j->d * s->stride * number);
+        if (backward) {
+            s->dx = part(s, &next, j->channels * s->stride * number);
+            s->by_pixel = part(s, &next, j->h * j->w * j->width * number);
+        }
+    }
     return next - s->memory;
 }
 
@@ -125,6 +139,7 @@ static int prepare(workspace *s, const problem *j, int backward) {
     s->ring = least(j->h, s->kh + 2);
     s->ring_width = rounded_up(j->w + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
     s->ring_row = s->kh * s->kw * s->ring_width;
+    s->stride = rounded_up(j->h * j->w) + LANES;
     const size_t bytes = arrange(s, backward);
     s->memory = aligned_alloc(64, bytes);
     if (!s->memory) return 1;
