@@ -55,10 +55,9 @@ def subjects(device: str = "cpu") -> dict[str, Subject]:
         Subject("convolution 3x3", lambda s: nn.Conv2d(s.channels, s.channels, 3, padding=1, bias=False)),
         Subject("convolution 7x7", lambda s: nn.Conv2d(s.channels, s.channels, 7, padding=3, bias=False)),
     ]
-    for backend in kernels.available_backends():
-        if device == "cpu" or backend != "native":
-            name = "attention, unfold" if backend == "reference" else f"attention, {backend}"
-            found.append(Subject(name, _attention, backend))
+    for backend in kernels.available_backends(device):
+        name = "attention, unfold" if backend == "reference" else f"attention, {backend}"
+        found.append(Subject(name, _attention, backend))
     return {subject.name: subject for subject in found}
 
 

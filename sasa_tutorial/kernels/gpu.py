@@ -111,6 +111,7 @@ def backward(
 attend = operator("triton", forward, backward)
 
 
+@torch.compiler.assume_constant_result
 def _interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
 
@@ -152,7 +153,7 @@ def _sizes(
     """
     b, heads, d, h, w = q.shape
     padded = 1 << (d - 1).bit_length()
-    pixels = max(1, min(4, 32 // padded) // passes)
+    pixels = 2 if padded <= 16 else 1
     warps = 2 if padded <= 32 else 1
     threads = 32 * warps if padded <= 32 else 32 * 32 // padded
     columns = 2 * reach[1] + 1
@@ -174,6 +175,10 @@ def _sizes(
         "CONTENT": k is not None,
         "TABLES": row is not None,
         "WIDE": wide,
+        "IN_ORDER": not _interpreting(),
+        "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
         "num_warps": warps,
     }
+    if padded <= 8:
+        run["maxnreg"] = 128  # two programs of 128 hide more waiting than one of 255
     return run, (heads, h, w, *reach, segments)

@@ -22,8 +22,16 @@ NOTHING = tl.constexpr(-0.0)  # x + NOTHING is x for every x, so the compiler le
 
 
 @triton.jit
+def _now(x, IN_ORDER: tl.constexpr):
+    """x, computed before what follows is loaded: else the compiler loads everything first and runs out of registers."""
+    if IN_ORDER:
+        x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=False, pack=1)
+    return x
+
+
+@triton.jit
 def _place(pid, heads, h, w, S: tl.constexpr, P: tl.constexpr, WIDE: tl.constexpr):
-    """Image, head and their number; row (P) and first column (P) of this program's pixels."""
+    """Image, head and their number; row and first column (P) of its pixels."""
     groups = (w + S - 1) // S
     blocks = (groups * h + P - 1) // P
     unit = (pid // blocks).to(tl.int64)
@@ -43,16 +51,64 @@ def _channels(D: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def _own(base, c, y, x, sc, sy, sx):
-    """Pointers (S, D, P) to the channels c (D) of pixels in the rows y (P) and columns x (S, P)."""
-    return base + (c[None, :, None] * sc + (y * sy)[None, None, :] + (x * sx)[:, None, :])
+def _column(base, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr):
+    """The channels (D, P) of one pixel for each thread; outside the image those of the nearest pixel inside.
+
+    Its weight is 0 there, and it lies in the same window as the cell it stands for, so that what is not a number
+    spreads no further than it does in the equation. Loads without a mask cost one instruction less each.
+    """
+    y, x = tl.minimum(tl.maximum(y, 0), h - 1), tl.minimum(tl.maximum(x, 0), w - 1)
+    pointers = (base + (y * sy + x * sx))[None, :] + c[:, None] * sc
+    if d == D:
+        return tl.load(pointers).to(tl.float32)
+    else:
+        return tl.load(pointers, mask=(c < d)[:, None] & (0 * y == 0)[None, :], other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _column(base, c, y, x, sc, sy, sx, inside, d: tl.constexpr):
-    """The channels (D, P) of one pixel for each thread, zeros where it is not in the image."""
-    pointers = base + (c[:, None] * sc + (y * sy + x * sx)[None, :])
-    return tl.load(pointers, mask=(c < d)[:, None] & inside[None, :], other=0.0).to(tl.float32)
+def _own(
+    base, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr
+):  # fmt: skip
+    """The channels (S, D, P) of a program's own pixels, whose first column is x.
+
+    Column by column, as the others are read: at once, the compiler would spread S over the threads.
+    """
+    s = tl.arange(0, S)[:, None, None]
+    tile = tl.zeros([S, D, P], tl.float32)
+    for i in tl.static_range(S):
+        column = _column(base, c, y, x + i, sc, sy, sx, h, w, d, D)
+        tile = tl.where(s == i, column[None, :, :], tile)
+    return tile
+
+
+@triton.jit
+def _write(base, tile, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, S: tl.constexpr):
+    """The reverse of `_own`."""
+    s = tl.arange(0, S)[:, None, None]
+    for i in tl.static_range(S):
+        pointers = (base + (y * sy + (x + i) * sx))[None, :] + c[:, None] * sc
+        mine = (c < d)[:, None] & ((y < h) & (x + i < w))[None, :]
+        tl.store(pointers, tl.sum(tl.where(s == i, tile, NOTHING), 0), mask=mine)
+
+
+@triton.jit
+def _read_plane(plane, y, x, h, w, S: tl.constexpr, P: tl.constexpr):
+    """One number (S, P) for each pixel of a program."""
+    s = tl.arange(0, S)[:, None]
+    tile = tl.zeros([S, P], tl.float32)
+    for i in tl.static_range(S):
+        one = tl.load(plane + (y * w + x + i), mask=(y < h) & (x + i < w), other=0.0)
+        tile = tl.where(s == i, one[None, :], tile)
+    return tile
+
+
+@triton.jit
+def _write_plane(plane, tile, y, x, h, w, S: tl.constexpr):
+    """The reverse of `_read_plane`."""
+    s = tl.arange(0, S)[:, None]
+    for i in tl.static_range(S):
+        mine = (y < h) & (x + i < w)
+        tl.store(plane + (y * w + x + i), tl.sum(tl.where(s == i, tile, NOTHING), 0), mask=mine)
 
 
 @triton.jit
@@ -75,18 +131,16 @@ def _col_offset(col, c, b, rx, d_row: tl.constexpr, d: tl.constexpr):
 @triton.jit
 def forward_program(
     q, k, v, row, col, out, lse,
-    qb, qh, qc, qy, qx, kb, kh, kc, ky, kx, vb, vh, vc, vy, vx, ob, oh, oc, oy, ox,
+    qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):  # fmt: skip
     """out and lse of S P queries, by an online softmax: one window row's segment after the other."""
-    unit, image, head, y, first_x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
+    unit, image, head, y, x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), _channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    x = first_x[None, :] + s[:, None]
-    live = (y < h)[None, :] & (x < w)
-    mine = live[:, None, :] & (c < d)[None, :, None]
-    query = tl.load(_own(q + image * qb + head * qh, c, y, x, qc, qy, qx), mask=mine, other=0.0).to(tl.float32) * LOG2E
+    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P) * LOG2E
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
     seen_by = cell + s[None, :, None]  # cell n of pixel s is in the column n + s of a segment
     most = tl.full([S, P], LOWEST, tl.float32)
@@ -99,7 +153,7 @@ def forward_program(
                 offset = _col_offset(col, c, segment * CELLS + n, rx, d_row, d)
                 by_col = tl.where(cell == n, tl.sum(query * offset[None, :, None], 1)[None, :, :], by_col)
         is_cell = (cell < CELLS) & (segment * CELLS + cell <= 2 * rx)
-        left = first_x + segment * CELLS - rx
+        left = x + segment * CELLS - rx
         for a in range(2 * ry + 1):
             there = y + (a - ry)
             in_row = (there >= 0) & (there < h)
@@ -108,8 +162,8 @@ def forward_program(
                 inside = in_row & (left + j >= 0) & (left + j < w)
                 dots = tl.zeros([S, P], tl.float32)
                 if CONTENT:
-                    key = _column(keys, c, there, left + j, kc, ky, kx, inside, d)
-                    dots = tl.sum(query * key[None, :, :], 1)
+                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D)
+                    dots = _now(tl.sum(query * key[None, :, :], 1), IN_ORDER)
                 logits = tl.where((seen_by == j) & inside[None, None, :], dots[None, :, :], logits)
             if TABLES:
                 by_row = tl.sum(query * _row_offset(row, c, a, ry, d_row)[None, :, None], 1)
@@ -122,24 +176,25 @@ def forward_program(
             total = total * fade + tl.sum(weights, 0)
             mixed = mixed * fade[:, None, :]
             for j in tl.static_range(CELLS + S - 1):
-                inside = in_row & (left + j >= 0) & (left + j < w)
-                value = _column(values, c, there, left + j, vc, vy, vx, inside, d)
+                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D)
                 weight = tl.sum(tl.where(seen_by == j, weights, NOTHING), 0)
                 seen = (s <= j) & (j - s < CELLS)
                 mixed += tl.where(seen[:, None, None], weight[:, None, :] * value[None, :, :], NOTHING)
-    total = tl.where(live, total, 1.0)
-    tl.store(_own(out + image * ob + head * oh, c, y, x, oc, oy, ox), mixed / total[:, None, :], mask=mine)
-    tl.store(lse + unit * h * w + y[None, :] * w + x, (most + tl.log2(total)) * LN2, mask=live)
+                mixed = _now(mixed, IN_ORDER)
+    total = tl.where(total > 0, total, 1.0)  # only where there is no pixel
+    _write(out + image * ob + head * oh, mixed / total[:, None, :], c, y, x, oc, oy, ox, h, w, d, S)
+    _write_plane(lse + unit * h * w, (most + tl.log2(total)) * LN2, y, x, h, w, S)
 
 
 @triton.jit
 def queries_program(
     grad, q, k, v, row, col, out, lse, mean, offsets, to_q, to_row, to_col,
-    gb, gh, gc, gy, gx, qb, qh, qc, qy, qx, kb, kh, kc, ky, kx, vb, vh, vc, vy, vx, ob, oh, oc, oy, ox,
-    tb, th, tc, ty, tx,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
+    tb, th, tc: tl.constexpr, ty, tx,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):  # fmt: skip
     """The gradient of S P queries, and their part of that of the tables, which the caller adds up.
 
@@ -147,19 +202,16 @@ def queries_program(
     and q·col (2 rx + 1 planes), so that a key need not compute them again for each query that sees it.
     """
     pid = tl.program_id(0)
-    unit, image, head, y, first_x = _place(pid, heads, h, w, S, P, WIDE)
+    unit, image, head, y, x = _place(pid, heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), _channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    x = first_x[None, :] + s[:, None]
-    live = (y < h)[None, :] & (x < w)
-    mine = live[:, None, :] & (c < d)[None, :, None]
-    query = tl.load(_own(q + image * qb + head * qh, c, y, x, qc, qy, qx), mask=mine, other=0.0).to(tl.float32)
-    upstream = tl.load(_own(grad + image * gb + head * gh, c, y, x, gc, gy, gx), mask=mine, other=0.0).to(tl.float32)
-    result = tl.load(_own(out + image * ob + head * oh, c, y, x, oc, oy, ox), mask=mine, other=0.0).to(tl.float32)
+    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P)
+    upstream = _own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P)
+    result = _own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P)
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
-    pixel = y[None, :] * w + x
-    log_total = tl.load(lse + unit * h * w + pixel, mask=live, other=0.0) * LOG2E
+    live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
+    log_total = _read_plane(lse + unit * h * w, y, x, h, w, S, P) * LOG2E
     average = tl.sum(upstream * result, 1)
-    tl.store(mean + unit * h * w + pixel, average, mask=live)
+    _write_plane(mean + unit * h * w, average, y, x, h, w, S)
     offsets += unit * (2 * ry + 2 * rx + 2) * h * w
     to_row += (pid.to(tl.int64) * segments * d_row) * (2 * ry + 1)
     to_col += (pid.to(tl.int64) * (d - d_row)) * (2 * rx + 1)
@@ -171,10 +223,11 @@ def queries_program(
         if TABLES:
             for n in tl.static_range(CELLS):
                 b = segment * CELLS + n
-                logit = tl.sum(query * _col_offset(col, c, b, rx, d_row, d)[None, :, None], 1)
-                tl.store(offsets + (2 * ry + 1 + b) * h * w + pixel, logit, mask=live & (0 * x + b <= 2 * rx))
+                logit = _now(tl.sum(query * _col_offset(col, c, b, rx, d_row, d)[None, :, None], 1), IN_ORDER)
+                if b <= 2 * rx:
+                    _write_plane(offsets + (2 * ry + 1 + b) * h * w, logit, y, x, h, w, S)
                 by_col = tl.where(cell == n, logit[None, :, :], by_col)
-        left = first_x + segment * CELLS - rx
+        left = x + segment * CELLS - rx
         for a in range(2 * ry + 1):
             there = y + (a - ry)
             in_row = (there >= 0) & (there < h)
@@ -183,20 +236,21 @@ def queries_program(
             if TABLES:
                 row_offset = _row_offset(row, c, a, ry, d_row)[None, :, None]
                 by_row = tl.sum(query * row_offset, 1)
-                tl.store(offsets + a * h * w + pixel, by_row, mask=live)
+                _write_plane(offsets + a * h * w, by_row, y, x, h, w, S)
             for j in tl.static_range(CELLS + S - 1):
                 inside = in_row & (left + j >= 0) & (left + j < w)
                 seen = (s <= j) & (j - s < CELLS)
                 sees = seen[:, None] & (segment * CELLS + j - s <= 2 * rx)[:, None] & inside[None, :] & live
                 logit = by_row + tl.sum(tl.where(seen_by == j, by_col, NOTHING), 0)
                 if CONTENT:
-                    key = _column(keys, c, there, left + j, kc, ky, kx, inside, d)
+                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D)
                     logit += tl.sum(query * key[None, :, :], 1)
-                value = _column(values, c, there, left + j, vc, vy, vx, inside, d)
+                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D)
                 weight = tl.exp2(tl.where(sees, logit * LOG2E - log_total, float("-inf")))
                 to_logit = tl.where(sees, weight * (tl.sum(upstream * value[None, :, :], 1) - average), 0.0)
                 if CONTENT:
                     to_query += tl.where(seen[:, None, None], to_logit[:, None, :] * key[None, :, :], NOTHING)
+                    to_query = _now(to_query, IN_ORDER)
                 if TABLES:
                     row_sum += tl.where(seen[:, None], to_logit, NOTHING)
                     col_sums += tl.where(seen_by == j, to_logit[None, :, :], NOTHING)
@@ -209,39 +263,39 @@ def queries_program(
                 b = segment * CELLS + n
                 col_sum = tl.sum(tl.where(cell == n, col_sums, NOTHING), 0)
                 to_query += col_sum[:, None, :] * _col_offset(col, c, b, rx, d_row, d)[None, :, None]
+                to_query = _now(to_query, IN_ORDER)
                 part = tl.sum(tl.sum(query * col_sum[:, None, :], 0), 1)
                 tl.store(to_col + (c - d_row) * (2 * rx + 1) + b, part, mask=_col_mask(c, b, rx, d_row, d))
-    tl.store(_own(to_q + image * tb + head * th, c, y, x, tc, ty, tx), to_query, mask=mine)
+    _write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, S)
 
 
 @triton.jit
 def keys_program(
     grad, q, k, v, lse, mean, offsets, to_k, to_v,
-    gb, gh, gc, gy, gx, qb, qh, qc, qy, qx, kb, kh, kc, ky, kx, vb, vh, vc, vy, vx,
-    tb, th, tc, ty, tx, ub, uh, uc, uy, ux,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
+    tb, th, tc: tl.constexpr, ty, tx, ub, uh, uc: tl.constexpr, uy, ux,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr,
 ):  # fmt: skip
     """The gradients of S P keys and values: each gathers from the queries that see it, so nothing is added atomically.
 
     A key is in cell (a, b) of the query that lies at minus the offset of that cell.
     """
-    unit, image, head, y, first_x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
+    unit, image, head, y, x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c = tl.arange(0, S), _channels(D, WIDE)
-    x = first_x[None, :] + s[:, None]
-    mine = (y < h)[None, None, :] & (x < w)[:, None, :] & (c < d)[None, :, None]
-    value = tl.load(_own(v + image * vb + head * vh, c, y, x, vc, vy, vx), mask=mine, other=0.0).to(tl.float32)
+    value = _own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P)
     to_value = tl.zeros([S, D, P], tl.float32)
     if CONTENT:
-        key = tl.load(_own(k + image * kb + head * kh, c, y, x, kc, ky, kx), mask=mine, other=0.0).to(tl.float32)
+        key = _own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P)
         to_key = tl.zeros([S, D, P], tl.float32)
     queries, upstreams = q + image * qb + head * qh, grad + image * gb + head * gh
     lse += unit * h * w
     mean += unit * h * w
     offsets += unit * (2 * ry + 2 * rx + 2) * h * w
     for segment in range(segments):
-        left = first_x + rx - segment * CELLS - (CELLS - 1)
+        left = x + rx - segment * CELLS - (CELLS - 1)
         for a in range(2 * ry + 1):
             there = y - (a - ry)
             in_row = (there >= 0) & (there < h)
@@ -252,8 +306,8 @@ def keys_program(
                 seen = (n >= 0) & (n < CELLS)
                 b = segment * CELLS + n
                 sees = (seen & (b <= 2 * rx))[:, None] & inside[None, :]
-                query = _column(queries, c, there, left + j, qc, qy, qx, inside, d)
-                upstream = _column(upstreams, c, there, left + j, gc, gy, gx, inside, d)
+                query = _column(queries, c, there, left + j, qc, qy, qx, h, w, d, D)
+                upstream = _column(upstreams, c, there, left + j, gc, gy, gx, h, w, d, D)
                 logit = tl.zeros([S, P], tl.float32)
                 if CONTENT:
                     logit += tl.sum(key * query[None, :, :], 1)
@@ -269,5 +323,5 @@ def keys_program(
                     to_logit = tl.where(sees, weight * (tl.sum(value * upstream[None, :, :], 1) - average), 0.0)
                     to_key += tl.where(seen[:, None, None], to_logit[:, None, :] * query[None, :, :], NOTHING)
     if CONTENT:
-        tl.store(_own(to_k + image * tb + head * th, c, y, x, tc, ty, tx), to_key, mask=mine)
-    tl.store(_own(to_v + image * ub + head * uh, c, y, x, uc, uy, ux), to_value, mask=mine)
+        _write(to_k + image * tb + head * th, to_key, c, y, x, tc, ty, tx, h, w, d, S)
+    _write(to_v + image * ub + head * uh, to_value, c, y, x, uc, uy, ux, h, w, d, S)
