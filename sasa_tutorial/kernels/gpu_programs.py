@@ -9,7 +9,8 @@ The cells of a window row are worked on in segments of at most CELLS: the loop o
 segments and rows are not, so that one compiled program serves all windows of about the same width.
 
 Nothing is vectorized on purpose: pointers are not specialized on their alignment, because wide loads of the aligned
-tensors would have the compiler choose layouts in which the sums cross threads.
+tensors would have the compiler choose layouts in which the sums cross threads. The strides of channels are constants of
+a compiled program, so that the channels of a pixel are one address and constant distances from it.
 """
 
 import triton
@@ -19,6 +20,7 @@ LOG2E = tl.constexpr(1.4426950408889634)  # exponentials are to the base 2, whic
 LN2 = tl.constexpr(0.6931471805599453)
 LOWEST = tl.constexpr(-1.0e30)  # below every logit, and finite: a difference of two of them is not NaN
 NOTHING = tl.constexpr(-0.0)  # x + NOTHING is x for every x, so the compiler leaves the sum out
+POINTERS = ("grad", "q", "k", "v", "row", "col", "out", "lse", "mean", "offsets", "to_q", "to_k", "to_v", "to_row", "to_col")
 
 
 @triton.jit
@@ -128,10 +130,11 @@ def _col_offset(col, c, b, rx, d_row: tl.constexpr, d: tl.constexpr):
     return tl.load(col + (c - d_row) * (2 * rx + 1) + b, mask=_col_mask(c, b, rx, d_row, d), other=0.0).to(tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=POINTERS)
 def forward_program(
     q, k, v, row, col, out, lse,
-    qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
+    qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx,
+    vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
@@ -186,11 +189,12 @@ def forward_program(
     _write_plane(lse + unit * h * w, (most + tl.log2(total)) * LN2, y, x, h, w, S)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=POINTERS)
 def queries_program(
     grad, q, k, v, row, col, out, lse, mean, offsets, to_q, to_row, to_col,
-    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
-    tb, th, tc: tl.constexpr, ty, tx,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx,
+    kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
+    ob, oh, oc: tl.constexpr, oy, ox, tb, th, tc: tl.constexpr, ty, tx,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
@@ -269,10 +273,11 @@ def queries_program(
     _write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, S)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=POINTERS)
 def keys_program(
     grad, q, k, v, lse, mean, offsets, to_k, to_v,
-    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx,
+    kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
     tb, th, tc: tl.constexpr, ty, tx, ub, uh, uc: tl.constexpr, uy, ux,
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
@@ -290,6 +295,7 @@ def keys_program(
     if CONTENT:
         key = _own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P)
         to_key = tl.zeros([S, D, P], tl.float32)
+    live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
     queries, upstreams = q + image * qb + head * qh, grad + image * gb + head * gh
     lse += unit * h * w
     mean += unit * h * w
@@ -305,7 +311,7 @@ def keys_program(
                 n = s + (CELLS - 1 - j)  # the cell of the segment in which the query in this column has pixel s
                 seen = (n >= 0) & (n < CELLS)
                 b = segment * CELLS + n
-                sees = (seen & (b <= 2 * rx))[:, None] & inside[None, :]
+                sees = (seen & (b <= 2 * rx))[:, None] & inside[None, :] & live
                 query = _column(queries, c, there, left + j, qc, qy, qx, h, w, d, D)
                 upstream = _column(upstreams, c, there, left + j, gc, gy, gx, h, w, d, D)
                 logit = tl.zeros([S, P], tl.float32)
