@@ -5,7 +5,8 @@ takes, and tensors become pointers and strides. No block size is searched for by
 so two runs on one device give the same bits.
 
 Triton is imported at the first call: where there is none (macOS, Windows, builds of PyTorch for the CPU) the rest of
-the package works without. With TRITON_INTERPRET=1 in the environment the programs run on CPU tensors, slowly, for tests.
+the package works without. With TRITON_INTERPRET=1 in the environment the programs run on CPU tensors, slowly, for
+tests.
 """
 
 import functools

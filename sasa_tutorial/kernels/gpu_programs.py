@@ -20,7 +20,23 @@ LOG2E = tl.constexpr(1.4426950408889634)  # exponentials are to the base 2, whic
 LN2 = tl.constexpr(0.6931471805599453)
 LOWEST = tl.constexpr(-1.0e30)  # below every logit, and finite: a difference of two of them is not NaN
 NOTHING = tl.constexpr(-0.0)  # x + NOTHING is x for every x, so the compiler leaves the sum out
-POINTERS = ("grad", "q", "k", "v", "row", "col", "out", "lse", "mean", "offsets", "to_q", "to_k", "to_v", "to_row", "to_col")
+POINTERS = (
+    "grad",
+    "q",
+    "k",
+    "v",
+    "row",
+    "col",
+    "out",
+    "lse",
+    "mean",
+    "offsets",
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_row",
+    "to_col",
+)
 
 
 @triton.jit
