@@ -143,6 +143,16 @@ def _device(q: Tensor) -> torch.cuda.device | nullcontext:
     return torch.cuda.device(q.device) if q.device.type == "cuda" else nullcontext()
 
 
+def _vector(tensors: tuple[Tensor, ...]) -> int:
+    """How many channels are 16 bytes, where the channels of every pixel start at a multiple of 16 bytes; else 0."""
+    size = max(x.element_size() for x in tensors)
+    last = [x for x in tensors if x.stride(2) == 1]
+    aligned = all(
+        x.data_ptr() % 16 == 0 and all(x.stride(i) * x.element_size() % 16 == 0 for i in (0, 1, 3, 4)) for x in last
+    )
+    return 16 // size if last and aligned else 0
+
+
 def _sizes(
     q: Tensor, k: Tensor | None, row: Tensor | None, reach: list[int], passes: int, tensors: tuple[Tensor, ...]
 ) -> tuple[dict, tuple[int, ...]]:
@@ -176,6 +186,7 @@ def _sizes(
         "CONTENT": k is not None,
         "TABLES": row is not None,
         "WIDE": wide,
+        "VECTOR": min(padded, _vector(tensors)),
         "IN_ORDER": not _interpreting(),
         "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
         "num_warps": warps,

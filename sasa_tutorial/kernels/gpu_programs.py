@@ -8,9 +8,10 @@ nothing passes between them but the sums for the tables.
 The cells of a window row are worked on in segments of at most CELLS: the loop over a segment is unrolled, those over
 segments and rows are not, so that one compiled program serves all windows of about the same width.
 
-Nothing is vectorized on purpose: pointers are not specialized on their alignment, because wide loads of the aligned
-tensors would have the compiler choose layouts in which the sums cross threads. The strides of channels are constants of
-a compiled program, so that the channels of a pixel are one address and constant distances from it.
+Where the columns of an image lie side by side, loads are one number wide on purpose: pointers are not specialized on
+their alignment, because wide loads along a row would have the compiler choose layouts in which the sums cross threads.
+Where the channels lie side by side, each thread reads those of its pixel 16 bytes at a time. The strides of channels
+are constants of a compiled program: the channels of a pixel are one address and constant distances from it.
 """
 
 import triton
@@ -69,14 +70,27 @@ def _channels(D: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def _column(base, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr):
+def _column(
+    base, c, y, x, sc: tl.constexpr, sy, sx, h, w,
+    d: tl.constexpr, D: tl.constexpr, P: tl.constexpr, VECTOR: tl.constexpr,
+):  # fmt: skip
     """The channels (D, P) of one pixel for each thread; outside the image those of the nearest pixel inside.
 
     Its weight is 0 there, and it lies in the same window as the cell it stands for, so that what is not a number
     spreads no further than it does in the equation. Loads without a mask cost one instruction less each.
     """
     y, x = tl.minimum(tl.maximum(y, 0), h - 1), tl.minimum(tl.maximum(x, 0), w - 1)
-    pointers = (base + (y * sy + x * sx))[None, :] + c[:, None] * sc
+    pixels = base + (y * sy + x * sx)
+    if VECTOR > 0 and sc == 1:
+        # Channels lie side by side: each thread reads those of its pixel, 16 bytes at a time.
+        i = tl.arange(0, D // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
+        wide = tl.multiple_of(pixels[None, None, :] + i[:, :, None], (1, 16, 1))
+        if d == D:
+            return tl.reshape(tl.load(wide), [D, P]).to(tl.float32)
+        else:
+            there = (i < d)[:, :, None] & (0 * y == 0)[None, None, :]
+            return tl.reshape(tl.load(wide, mask=there, other=0.0), [D, P]).to(tl.float32)
+    pointers = pixels[None, :] + c[:, None] * sc
     if d == D:
         return tl.load(pointers).to(tl.float32)
     else:
@@ -85,7 +99,8 @@ def _column(base, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr):
 
 @triton.jit
 def _own(
-    base, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr
+    base, c, y, x, sc: tl.constexpr, sy, sx, h, w,
+    d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The channels (S, D, P) of a program's own pixels, whose first column is x.
 
@@ -94,7 +109,7 @@ def _own(
     s = tl.arange(0, S)[:, None, None]
     tile = tl.zeros([S, D, P], tl.float32)
     for i in tl.static_range(S):
-        column = _column(base, c, y, x + i, sc, sy, sx, h, w, d, D)
+        column = _column(base, c, y, x + i, sc, sy, sx, h, w, d, D, P, VECTOR)
         tile = tl.where(s == i, column[None, :, :], tile)
     return tile
 
@@ -154,12 +169,12 @@ def forward_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """out and lse of S P queries, by an online softmax: one window row's segment after the other."""
     unit, image, head, y, x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), _channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P) * LOG2E
+    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR) * LOG2E
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
     seen_by = cell + s[None, :, None]  # cell n of pixel s is in the column n + s of a segment
     most = tl.full([S, P], LOWEST, tl.float32)
@@ -181,7 +196,7 @@ def forward_program(
                 inside = in_row & (left + j >= 0) & (left + j < w)
                 dots = tl.zeros([S, P], tl.float32)
                 if CONTENT:
-                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D)
+                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)
                     dots = _now(tl.sum(query * key[None, :, :], 1), IN_ORDER)
                 logits = tl.where((seen_by == j) & inside[None, None, :], dots[None, :, :], logits)
             if TABLES:
@@ -195,7 +210,7 @@ def forward_program(
             total = total * fade + tl.sum(weights, 0)
             mixed = mixed * fade[:, None, :]
             for j in tl.static_range(CELLS + S - 1):
-                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D)
+                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
                 weight = tl.sum(tl.where(seen_by == j, weights, NOTHING), 0)
                 seen = (s <= j) & (j - s < CELLS)
                 mixed += tl.where(seen[:, None, None], weight[:, None, :] * value[None, :, :], NOTHING)
@@ -214,7 +229,7 @@ def queries_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The gradient of S P queries, and their part of that of the tables, which the caller adds up.
 
@@ -224,9 +239,9 @@ def queries_program(
     pid = tl.program_id(0)
     unit, image, head, y, x = _place(pid, heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), _channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P)
-    upstream = _own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P)
-    result = _own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P)
+    query = _own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR)
+    upstream = _own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P, VECTOR)
+    result = _own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P, VECTOR)
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
     live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
     log_total = _read_plane(lse + unit * h * w, y, x, h, w, S, P) * LOG2E
@@ -263,9 +278,9 @@ def queries_program(
                 sees = seen[:, None] & (segment * CELLS + j - s <= 2 * rx)[:, None] & inside[None, :] & live
                 logit = by_row + tl.sum(tl.where(seen_by == j, by_col, NOTHING), 0)
                 if CONTENT:
-                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D)
+                    key = _column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)
                     logit += tl.sum(query * key[None, :, :], 1)
-                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D)
+                value = _column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
                 weight = tl.exp2(tl.where(sees, logit * LOG2E - log_total, float("-inf")))
                 to_logit = tl.where(sees, weight * (tl.sum(upstream * value[None, :, :], 1) - average), 0.0)
                 if CONTENT:
@@ -298,7 +313,7 @@ def keys_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The gradients of S P keys and values: each gathers from the queries that see it, so nothing is added atomically.
 
@@ -306,10 +321,10 @@ def keys_program(
     """
     unit, image, head, y, x = _place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c = tl.arange(0, S), _channels(D, WIDE)
-    value = _own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P)
+    value = _own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P, VECTOR)
     to_value = tl.zeros([S, D, P], tl.float32)
     if CONTENT:
-        key = _own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P)
+        key = _own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P, VECTOR)
         to_key = tl.zeros([S, D, P], tl.float32)
     live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
     queries, upstreams = q + image * qb + head * qh, grad + image * gb + head * gh
@@ -328,8 +343,8 @@ def keys_program(
                 seen = (n >= 0) & (n < CELLS)
                 b = segment * CELLS + n
                 sees = (seen & (b <= 2 * rx))[:, None] & inside[None, :] & live
-                query = _column(queries, c, there, left + j, qc, qy, qx, h, w, d, D)
-                upstream = _column(upstreams, c, there, left + j, gc, gy, gx, h, w, d, D)
+                query = _column(queries, c, there, left + j, qc, qy, qx, h, w, d, D, P, VECTOR)
+                upstream = _column(upstreams, c, there, left + j, gc, gy, gx, h, w, d, D, P, VECTOR)
                 logit = tl.zeros([S, P], tl.float32)
                 if CONTENT:
                     logit += tl.sum(key * query[None, :, :], 1)
