@@ -165,7 +165,7 @@ def _sizes(
     b, heads, d, h, w = q.shape
     padded = 1 << (d - 1).bit_length()
     pixels = 2 if padded <= 16 else 1
-    warps = 2 if padded <= 32 else 1
+    warps = 2 if padded <= 32 and h * -(-w // pixels) > 32 else 1
     threads = 32 * warps if padded <= 32 else 32 * 32 // padded
     columns = 2 * reach[1] + 1
     segments = -(-columns // CELLS)
