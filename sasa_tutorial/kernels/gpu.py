@@ -53,7 +53,7 @@ def forward(
         from sasa_tutorial.kernels import gpu_programs
 
         keys, rows, cols = _given(q, k, row, col)
-        run, sizes = _sizes(q, k, row, reach, 1, (q, keys, v, out))
+        run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
         strides = _strides(q, keys, v, out)
         with _device(q):
             gpu_programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
@@ -83,7 +83,7 @@ def backward(
     planes = 2 * (reach[0] + reach[1] + 1)
     offsets = lse.new_empty((units, planes, h, w) if row is not None else 1)
     to_keys = to_k if k is not None else to_q
-    run, sizes = _sizes(q, k, row, reach, 2, (grad, q, keys, v, out, to_q))
+    run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, out, to_q))
     grid, segments = run.pop("grid"), sizes[-1]
     # A table a program, and a segment where several hold the same rows; added up here, always in the same order.
     to_row = lse.new_empty((*grid, segments, *row.shape) if row is not None else 1)
@@ -95,7 +95,7 @@ def backward(
             *sizes,
             **run,
         )
-        run, sizes = _sizes(q, k, row, reach, 2, (grad, q, keys, v, to_keys, to_v))
+        run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, to_keys, to_v))
         grid = run.pop("grid")
         del run["d_row"], run["C"]
         gpu_programs.keys_program[grid](
@@ -154,13 +154,14 @@ def _vector(tensors: tuple[Tensor, ...]) -> int:
 
 
 def _sizes(
-    q: Tensor, k: Tensor | None, row: Tensor | None, reach: list[int], passes: int, tensors: tuple[Tensor, ...]
+    q: Tensor, k: Tensor | None, row: Tensor | None, reach: list[int], tensors: tuple[Tensor, ...]
 ) -> tuple[dict, tuple[int, ...]]:
     """What a program is compiled for (and the grid), and its numbers.
 
-    A thread has 64K / 255 registers at best. Forward it keeps 2 numbers a channel and pixel, backward 3 or 4, hence S
-    pixels a thread, fewer with many channels. Beyond 32 channels a pixel is shared by 2 or 4 threads of one warp:
-    tiles of fewer than 32 pixels make Triton lay the channels over the rest of the warp.
+    A thread has at most 255 registers. Of each channel of each of its S pixels it keeps 2 numbers forward, 3 or 4
+    backward: two pixels fit up to 16 channels, one up to 32. Beyond that a pixel is shared by 2 or 4 threads of one
+    warp: tiles of fewer than 32 pixels make Triton lay the channels over the rest of the warp. Programs are small, one
+    or two warps, because images are: 32 x 32 pixels are 8 programs a head.
     """
     b, heads, d, h, w = q.shape
     padded = 1 << (d - 1).bit_length()
