@@ -1,7 +1,7 @@
 """From two plain functions, forward and backward, to an operator that PyTorch knows.
 
 Registered with `torch.library`, a backend is one step in the graph of `torch.compile`, has a gradient, a shape without
-computing (fake tensors) and a FLOP count. Both backends that are not plain PyTorch operations come through here.
+computing (fake tensors) and a FLOP count. All backends but the reference come through here.
 """
 
 from collections.abc import Callable, Sequence
