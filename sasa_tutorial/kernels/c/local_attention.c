@@ -14,13 +14,12 @@
  * Gradients of keys and values are gathered, never scattered, and a unit of work is whole: results do not depend on the
  * number of threads.
  */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #include "passes.h"
 
-/* How the work is shared out: in pieces, units or groups, of which every thread takes the next one until none is left. So
+/* How the work is shared out: in pieces, bundles of heads or groups of images, of which every thread takes the next one until none is left. So
  * fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
@@ -40,9 +39,9 @@ static void work(void *argument) {
     }
     for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;)
         if (grouped) backward_group(&s, piece);
-        else if (all->backward) backward_unit(&s, piece, NULL);
-        else forward_unit(&s, piece);
-    free(s.memory);
+        else if (all->backward) backward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job), NULL);
+        else forward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job));
+    release();
 }
 
 /* PyTorch's own threads, where they can be had: GNU's OpenMP (LLVM's has the same entry), found when this library is
@@ -78,7 +77,7 @@ static void own_threads(sharing *all, int threads) {
 
 /* Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
-    const long pieces = backward && job->channels ? job->groups : job->images * job->heads;
+    const long pieces = backward && job->channels ? job->groups : job->images * bundles(job);
     if (threads > pieces) threads = (int)pieces;
     sharing all = {.job = job, .backward = backward, .pieces = pieces};
     if (threads <= 1) work(&all);

@@ -1,4 +1,4 @@
-/* Forward and backward pass over one head of one image. */
+/* Forward and backward pass over one head of one image, or over a few that are side by side. */
 #pragma once
 #include "projection.h"
 
@@ -17,7 +17,7 @@ INLINE spot spot_at(const workspace *s, long row, long x, const int two) {
         p.high[r] = least(j->h, row + r + j->reach_y + 1) - p.from;
     }
     p.count = p.high[two];
-    for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < j->w ? -1 : 0;
+    for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < s->width ? -1 : 0;
     return p;
 }
 
@@ -44,7 +44,7 @@ INLINE void offsets_at(workspace *s, const spot *p, int r) {
     const problem *j = s->job;
     const REAL *q = s->q + p->at + r * s->l.pitch;
     for (long a = 0; a < s->kh; a++) s->by_row[r][a] = all(0);
-    for (long b = 0; b < s->kw; b++) s->by_col[r][b] = load(s->border + p->x + b);
+    for (long b = 0; b < s->kw; b++) s->by_col[r][b] = load(s->border + border_at(s, p->x, b));
     if (!j->relative) return;
     offsets_of(s->by_row[r], q, j->row, j->d_row, s->kh, s->l.plane);
     offsets_of(s->by_col[r], q + j->d_row * s->l.plane, j->col, j->d - j->d_row, s->kw, s->l.plane);
@@ -167,7 +167,7 @@ INLINE void queries_at(workspace *s, long row, long x, const int two) {
     for (int r = 0; r <= two; r++) {
         const vec shift = load(s->lse + p.at + r * s->l.pitch) * -LOG2_E;
         const long ring = (row + r) % s->ring * s->ring_row + x + first_cell(s, &p, r) * s->kw * s->ring_width;
-        const int partial = x + LANES > j->w;
+        const int partial = x + LANES > s->width;
         for (long cell = p.low[r] * s->kw; cell < p.high[r] * s->kw; cell++) {
             vec weight = power_of_two(s->cells[r][cell] * LOG2_E + shift), slope = weight * s->slopes[r][cell];
             if (partial) weight = kept(p.live, weight), slope = kept(p.live, slope); /* no query: nothing for any key */
@@ -209,7 +209,7 @@ INLINE void keys_at(workspace *s, long row, long x, const int two) {
 static void forward_planes(workspace *s) {
     const problem *j = s->job;
     for (long row = 0; row < j->h; row += 2)
-        for (long x = 0; x < j->w; x += LANES)
+        for (long x = 0; x < s->width; x += LANES)
             if (row + 1 < j->h) forward_at(s, row, x, 1);
             else forward_at(s, row, x, 0);
 }
@@ -218,54 +218,82 @@ static void forward_planes(workspace *s) {
 static void backward_planes(workspace *s) {
     const problem *j = s->job;
     for (long row = 0, key = 0; row < j->h; row += 2) {
-        for (long x = 0; x < j->w; x += LANES)
+        for (long x = 0; x < s->width; x += LANES)
             if (row + 1 < j->h) queries_at(s, row, x, 1);
             else queries_at(s, row, x, 0);
         const long done = least(row + 2, j->h);
         for (; key < j->h && (done == j->h || key + 1 + j->reach_y < done); key += 2)
-            for (long x = 0; x < j->w; x += LANES)
+            for (long x = 0; x < s->width; x += LANES)
                 if (key + 1 < j->h) keys_at(s, key, x, 1);
                 else keys_at(s, key, x, 0);
     }
 }
 
-/* A unit is one head of one image. */
-static void forward_unit(workspace *s, long unit) {
-    const problem *j = s->job;
-    if (j->channels) project(s, unit / j->heads, unit % j->heads);
-    else {
-        fetch(s->q, j->q, s, unit);
-        fetch(s->v, j->v, s, unit);
-        if (j->keys) fetch(s->k, j->k, s, unit);
-    }
-    forward_planes(s);
-    deliver(j->out, s->out, s, unit);
-    for (long i = 0; i < j->h; i++) copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch, j->w);
+/* Bundles of heads that are side by side: the bundles of an image. */
+INLINE long bundles(const problem *j) {
+    const long side_by_side = most(1, least(j->heads, LANES / j->w));
+    return (j->heads + side_by_side - 1) / side_by_side;
 }
 
-static void backward_unit(workspace *s, long unit, REAL *dweight) {
+/* Queries, keys and values of head `unit % heads` of image `unit / heads`, into the planes from a column on. */
+static void fetch_unit(workspace *s, long unit, long column) {
     const problem *j = s->job;
-    const long rows = j->d_row * s->kh, cols = (j->d - j->d_row) * s->kw;
-    if (j->channels) project(s, unit / j->heads, unit % j->heads);
+    if (j->channels) project(s, unit / j->heads, unit % j->heads, column);
     else {
-        fetch(s->q, j->q, s, unit);
-        fetch(s->v, j->v, s, unit);
-        if (j->keys) fetch(s->k, j->k, s, unit);
+        fetch(s->q + column, j->q, s, unit);
+        fetch(s->v + column, j->v, s, unit);
+        if (j->keys) fetch(s->k + column, j->k, s, unit);
     }
-    fetch(s->g, j->grad, s, unit);
-    fetch(s->out, j->out, s, unit);
-    for (long i = 0; i < j->h; i++) copy(s->lse + s->first + i * s->l.pitch, j->lse + (unit * j->h + i) * j->w, j->w);
+}
+
+static void forward_bundle(workspace *s, long image, long bundle) {
+    const problem *j = s->job;
+    const long begin = image * j->heads + bundle * s->side_by_side;
+    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) fetch_unit(s, unit, column);
+    forward_planes(s);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        deliver(j->out, s->out + column, s, unit);
+        for (long i = 0; i < j->h; i++)
+            copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch + column, j->w);
+    }
+}
+
+/* The gradient of a table for one unit, from sums lane by lane. */
+INLINE void deliver_table(REAL *to, const vec *sums, long count, const workspace *s, long column) {
+    for (long n = 0; n < count; n++)
+        if (s->side_by_side == 1) to[n] = total(sums[n]);
+        else
+            for (long lane = column, first = 1; lane < column + s->job->w; lane++, first = 0)
+                to[n] = first ? sums[n][lane] : to[n] + sums[n][lane];
+}
+
+static void backward_bundle(workspace *s, long image, long bundle, REAL *dweight) {
+    const problem *j = s->job;
+    const long begin = image * j->heads + bundle * s->side_by_side;
+    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
+    const long rows = j->d_row * s->kh, cols = (j->d - j->d_row) * s->kw;
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        fetch_unit(s, unit, column);
+        fetch(s->g + column, j->grad, s, unit);
+        fetch(s->out + column, j->out, s, unit);
+        for (long i = 0; i < j->h; i++)
+            copy(s->lse + s->first + i * s->l.pitch + column, j->lse + (unit * j->h + i) * j->w, j->w);
+    }
     for (long n = 0; n < rows; n++) s->row_total[n] = all(0);
     for (long n = 0; n < cols; n++) s->col_total[n] = all(0);
     backward_planes(s);
-    if (j->channels) project_back(s, dweight, unit % j->heads);
-    else {
-        deliver(j->dq, s->out, s, unit);
-        deliver(j->dv, s->to_v, s, unit);
-        if (j->keys) deliver(j->dk, s->to_k, s, unit);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        if (j->channels) project_back(s, dweight, unit % j->heads, column);
+        else {
+            deliver(j->dq, s->out + column, s, unit);
+            deliver(j->dv, s->to_v + column, s, unit);
+            if (j->keys) deliver(j->dk, s->to_k + column, s, unit);
+        }
+        if (!j->relative) continue;
+        deliver_table(j->drow + unit * rows, s->row_total, rows, s, column);
+        deliver_table(j->dcol + unit * cols, s->col_total, cols, s, column);
     }
-    for (long n = 0; j->relative && n < rows; n++) j->drow[unit * rows + n] = total(s->row_total[n]);
-    for (long n = 0; j->relative && n < cols; n++) j->dcol[unit * cols + n] = total(s->col_total[n]);
 }
 
 /* A group of images, whose gradient of the weights is one sum: groups depend on the problem, never on the threads. */
@@ -274,7 +302,7 @@ static void backward_group(workspace *s, long group) {
     REAL *dweight = j->dweight + group * (j->keys ? 3 : 2) * j->heads * j->d * j->width;
     for (long image = j->images * group / j->groups; image < j->images * (group + 1) / j->groups; image++) {
         begin_image(s, image);
-        for (long head = 0; head < j->heads; head++) backward_unit(s, image * j->heads + head, dweight);
+        for (long bundle = 0; bundle < bundles(j); bundle++) backward_bundle(s, image, bundle, dweight);
         end_image(s, image);
     }
 }

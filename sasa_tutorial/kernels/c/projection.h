@@ -85,7 +85,7 @@ INLINE tensor flat_tensor(const workspace *s, int part) {
 }
 
 /* Fills the planes of queries, keys and values. */
-static void project(workspace *s, long image, long head) {
+static void project(workspace *s, long image, long head, long column) {
     const problem *j = s->job;
     const long pixels = j->h * j->w;
     const REAL *x = j->x + image * j->channels * pixels;
@@ -99,12 +99,12 @@ static void project(workspace *s, long image, long head) {
             project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, BLOCK);
         for (; o < j->d; o++)
             project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, 1);
-        fetch(planes[part], flat_tensor(s, part), s, 0);
+        fetch(planes[part] + column, flat_tensor(s, part), s, 0);
     }
 }
 
 /* From the gradients of queries, keys and values in the planes to those of the input and the weights. */
-static void project_back(workspace *s, REAL *dweight, long head) {
+static void project_back(workspace *s, REAL *dweight, long head, long column) {
     const problem *j = s->job;
     const long pixels = j->h * j->w, width = j->width;
     const REAL *planes[] = {s->out, s->to_k, s->to_v};
@@ -112,7 +112,7 @@ static void project_back(workspace *s, REAL *dweight, long head) {
         if (part == 1 && !j->keys) continue;
         const long row = weight_row(j, head, part);
         const REAL *slopes = s->flat + part * j->d * s->stride;
-        deliver(flat_tensor(s, part), planes[part], s, 0);
+        deliver(flat_tensor(s, part), planes[part] + column, s, 0);
         long c = 0, o = 0;
         const REAL *weight = j->weight + row * j->channels;
         for (; c + BLOCK <= j->channels; c += BLOCK)
