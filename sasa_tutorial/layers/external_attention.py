@@ -61,8 +61,8 @@ class ExternalAttention2d(nn.Module):
 def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
     """Softmax over the pixels n, then division by the sum over the slots s; in float32 at least.
 
-    Computed as softmax_s(logits - logsumexp_n(logits)), which is equal and needs no 1e-9 against division by zero: that
+    Computed as softmax_s(log softmax_n(logits)), which is equal and needs no 1e-9 against division by zero: that
     number is 0 in float16.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.softmax(logits - torch.logsumexp(logits, dim=-2, keepdim=True), dim=-1)
+    return torch.softmax(torch.log_softmax(logits, dim=-2), dim=-1)

@@ -38,7 +38,8 @@ class GlobalSelfAttention2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
-        q, k, v = (self._tokens(project(x)) for project in (self.to_q, self.to_k, self.to_v))
+        # Contiguous: PyTorch's kernels that do not store the n x n weights want the channels of a token side by side.
+        q, k, v = (self._tokens(project(x)).contiguous() for project in (self.to_q, self.to_k, self.to_v))
         y = F.scaled_dot_product_attention(q, k, v)  # scale d^-0.5; the n x n weights need not be kept
         return self.to_out(rearrange(y, "b heads (h w) d -> b (heads d) h w", h=x.shape[2]))
 
