@@ -24,7 +24,7 @@ from sasa_tutorial.bench.flex import FlexLocalSelfAttention2d
 from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, exponent, measure_growth, settings_over
 from sasa_tutorial.bench.layers import layer_passes, measure_layers
-from sasa_tutorial.bench.machine import measure_machine
+from sasa_tutorial.bench.machine import Size, measure_machine
 from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, training_step
 from sasa_tutorial.bench.subjects import subjects
@@ -58,7 +58,7 @@ def everything_tiny():
         for module in ("layers", "network"):
             patch.setattr(f"sasa_tutorial.bench.{module}.peak_growth", lambda *_: 10**7)
         patch.setattr("sasa_tutorial.bench.document.default_network", lambda device: NETWORK)
-        small = partial(measure_machine, side=4, least_bytes=2**12)
+        small = partial(measure_machine, size=Size(side=4, images=1, channels=2), least_bytes=2**12)
         patch.setattr("sasa_tutorial.bench.document.measure_machine", small)
         patch.setattr("sasa_tutorial.bench.document.settings_over", lambda factor, s: {1: s, 2: replace(s, batch=2)})
         yield patch
@@ -325,19 +325,24 @@ def test_the_floor_is_a_copy_of_as_many_bytes(monkeypatch):
 
 
 def test_the_rates_of_the_machine_follow_from_its_times(monkeypatch):
-    found = {}
+    found, times = {}, {"matmul": Times(2.0, 2, 2), "copy": Times(4.0, 4, 4)}
 
     def measured(actions, device, **_):
         found.update(actions)
-        return {"matmul": Times(2.0, 2, 2), "copy": Times(4.0, 4, 4)}
+        return times
 
     monkeypatch.setattr("sasa_tutorial.bench.machine.interleaved", measured)
-    machine = measure_machine(replace(TINY, dtype="bfloat16"), rounds=1, side=8, least_bytes=10**6)
-    assert machine.matmul_flops_per_second == pytest.approx(2 * 8**3 / 2e-3)
+    setting, size = replace(TINY, dtype="bfloat16"), Size(side=8, images=1, channels=2)
+    by_product, by_convolution = 2 * 8**3 / 2e-3, 2 * 32**2 * 7**2 * 2**2 / 0.5e-3
+    for ms, expected in ((0.5, by_convolution), (5000.0, by_product)):  # the faster of the two
+        times["convolution"] = Times(ms, ms, ms)
+        machine = measure_machine(setting, rounds=1, size=size, least_bytes=10**6)
+        assert machine.flops_per_second == pytest.approx(expected)
     assert machine.copied_bytes == 10**6
     assert machine.copy_bytes_per_second == pytest.approx(10**6 / 4e-3)
-    product, target = found["matmul"](), found["copy"]()
-    assert product.dtype == target.dtype == torch.bfloat16
+    product, answer, target = (found[name]() for name in ("matmul", "convolution", "copy"))
+    assert product.dtype == answer.dtype == target.dtype == torch.bfloat16
+    assert answer.shape == (1, 2, 32, 32)
     assert torch.equal(product, torch.mm(*found["matmul"].args)), "a product is computed"
     assert 2 * target.nbytes == machine.copied_bytes and target.any(), "as many numbers are written as are counted"
 
@@ -401,7 +406,11 @@ def damaged(document):
     yield "field", json.dumps(missing), "fields: missing or unknown: growth"
     yield "row", json.dumps(row), "layers: missing or unknown: both, forward, peak_bytes, setting"
     yield "section", json.dumps({**document, "network": 3}), "is not a benchmark record"
-    yield "machine", json.dumps({**document, "machine": {"side": 1}}), "machine: missing or unknown: copied_bytes, copy"
+    yield (
+        "machine",
+        json.dumps({**document, "machine": {"side": 1}}),
+        "machine: missing or unknown: convolution, copied",
+    )
 
 
 @pytest.mark.parametrize("which", range(6))

@@ -9,12 +9,12 @@ Row = Mapping[str, Any]
 
 
 def machine(found: Row) -> str:
-    """The two rates that no layer can beat for long."""
+    """The rates that layers are held against."""
     return (
         f"The machine, in {found['dtype']}.\n\n"
-        f"a product of matrices computes  {found['matmul_flops_per_second'] / 1e9:.0f} GFLOP/s"
-        f" ({found['side']} x {found['side']})\n"
-        f"a copy moves                    {found['copy_bytes_per_second'] / 1e9:.1f} GB/s"
+        f"it computes  {found['flops_per_second'] / 1e9:.0f} GFLOP/s (the faster of a product of matrices,"
+        f" {number(found['matmul']['median'])} ms, and a convolution, {number(found['convolution']['median'])} ms)\n"
+        f"a copy moves {found['copy_bytes_per_second'] / 1e9:.1f} GB/s"
         f" ({found['copied_bytes'] / 1e6:.0f} MB read and written)"
     )
 

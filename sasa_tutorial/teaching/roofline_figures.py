@@ -41,7 +41,7 @@ def roofline(
     right = max(ridge, *(x for x, _ in reached.values())) * 6
     ax.plot([left, ridge, right], [left * bytes_per_second / 1e9, peak, peak], color=QUIET, linewidth=2)
     ax.annotate(
-        f"product of matrices: {peak:.3g} GFLOP/s", (right, peak), (0, 4), textcoords="offset points", ha="right"
+        f"fastest arithmetic: {peak:.3g} GFLOP/s", (right, peak), (0, 4), textcoords="offset points", ha="right"
     )
     text = f"copy: {bytes_per_second / 1e9:.3g} GB/s"
     middle = (left * ridge) ** 0.5
