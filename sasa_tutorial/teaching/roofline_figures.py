@@ -4,6 +4,7 @@ Each takes data and returns Axes; none measures, shows or keeps anything.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
 _MARKERS = "s^oDvP*X"
-_PARTS = ("#000000", "#009E73", "#E69F00", "#56B4E9", QUIET)
+_GREYS = (QUIET, "#D5D5D5", "#B5B5B5")
 
 
 def not_measured_yet() -> Axes:
@@ -45,8 +46,8 @@ def roofline(
     )
     text = f"copy: {bytes_per_second / 1e9:.3g} GB/s"
     middle = (left * ridge) ** 0.5
-    place = {"textcoords": "offset points", "ha": "right", "va": "bottom"}
-    ax.annotate(text, (middle, middle * bytes_per_second / 1e9), (-4, 2), **place)
+    place = {"textcoords": "offset points", "ha": "left", "va": "top"}
+    ax.annotate(text, (middle, middle * bytes_per_second / 1e9), (5, 0), **place)
     for marker, (name, (x, y)) in zip(_MARKERS, reached.items(), strict=False):
         mechanism = "convolution" if "conv" in name else "relative_offsets"
         ax.plot(x, y, marker, linestyle="none", markersize=7, color=MECHANISM_COLOURS[mechanism], label=name)
@@ -109,22 +110,25 @@ def shared_loads(kernel_size: int = 7, lanes: int = 8) -> Axes:
     return ax
 
 
-def time_shares(shares: Mapping[str, Mapping[str, float]], *, label: str) -> Axes:
+def time_shares(shares: Mapping[str, Mapping[str, float]], mechanisms: Mapping[str, str], *, label: str) -> Axes:
     """Where the time of each network goes: bars of parts that sum to 1, in percent.
 
     Args:
         shares: by network, the share of each part; the same parts in the same order.
+        mechanisms: whose colour a part has; the others are grey.
         label: of the axis: what was measured, and where.
     """
     ax = plt.subplots(figsize=(6, 1.0 + 0.4 * len(shares)))[1]
     parts: Sequence[str] = list(next(iter(shares.values())))
-    for colour, part in zip(_PARTS, parts, strict=False):
+    greys = cycle(_GREYS)
+    for part in parts:
+        colour = MECHANISM_COLOURS[mechanisms[part]] if part in mechanisms else next(greys)
         widths = [100 * row[part] for row in shares.values()]
         starts = [100 * sum(row[other] for other in parts[: parts.index(part)]) for row in shares.values()]
         ax.barh(range(len(shares)), widths, left=starts, height=0.62, color=colour, label=part)
         for place, (start, width) in enumerate(zip(starts, widths, strict=True)):
             if width >= 6:
-                colours = {"color": "white" if colour == _PARTS[0] else "black"}
+                colours = {"color": "white" if colour == MECHANISM_COLOURS["convolution"] else "black"}
                 ax.text(start + width / 2, place, f"{width:.0f}", ha="center", va="center", fontsize=8, **colours)
     ax.set(xlabel=label, xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5))
     ax.set_yticks(range(len(shares)), list(shares))
