@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # Notebooks are committed as the smoke profile leaves them: no data, no GPU, the same everywhere.
 HEADLESS := SASA_PROFILE=smoke SASA_PROGRESS=off
+# Two test files at a time, each with one thread: more threads than cores wait for each other.
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	"metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version"
 
@@ -20,7 +22,8 @@ run: setup  ## Execute every notebook (profile auto: a GPU trains on CIFAR-100, 
 	@echo "Open build/notebooks/index.html, or: make lab"
 
 test: setup  ## Unit tests, commands, every notebook through nbval and papermill
-	$(HEADLESS) $(BIN)/python -m pytest --nbval --nbval-cell-timeout=300 tests notebooks
+	$(HEADLESS) $(SIDE_BY_SIDE) tests
+	$(HEADLESS) $(SIDE_BY_SIDE) --nbval --nbval-cell-timeout=300 notebooks
 
 setup: $(VENV)/installed  ## Make .venv and install everything
 

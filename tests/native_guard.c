@@ -5,12 +5,14 @@
 
 #include "local_attention.c"
 
-enum { TENSORS = 8, TABLES = 5, ALL = TENSORS + TABLES };
+enum { TENSORS = 8, TABLES = 9, ALL = TENSORS + TABLES };
 
 static long size_of(const problem *j, int which) {
     const long pixels = j->images * j->heads * j->h * j->w, units = j->images * j->heads;
     const long row = j->d_row * (2 * j->reach_y + 1), col = (j->d - j->d_row) * (2 * j->reach_x + 1);
-    const long sizes[TABLES] = {row, col, units * row, units * col, pixels};
+    const long images = j->images * j->channels * j->h * j->w, rows = (j->keys ? 3 : 2) * j->heads * j->d;
+    const long sizes[TABLES] = {row,    col,    units * row, units * col, pixels,
+                                images, rows * j->channels, images, j->groups * rows * j->width};
     return which < TENSORS ? pixels * j->d : sizes[which - TENSORS];
 }
 
@@ -30,7 +32,7 @@ static void fill(REAL *to, long count, unsigned seed) {
 }
 
 /* Both passes; the results, one after the other, in `result`. */
-static long run(problem j, int with_keys, int channels_last, int at_end, int threads, REAL *result) {
+static long run(problem j, int channels_last, int at_end, int threads, REAL *result) {
     REAL *memory[ALL];
     for (int i = 0; i < ALL; i++) {
         memory[i] = fenced(size_of(&j, i), at_end);
@@ -41,8 +43,8 @@ static long run(problem j, int with_keys, int channels_last, int at_end, int thr
     for (int i = 0; i < TENSORS; i++)
         *tensors[i] = channels_last ? (tensor){memory[i], image, j.d, 1, j.w * j.heads * j.d, j.heads * j.d}
                                     : (tensor){memory[i], image, head, plane, j.w, 1};
-    if (!with_keys) j.k.data = j.dk.data = NULL;
     j.row = memory[8], j.col = memory[9], j.drow = memory[10], j.dcol = memory[11], j.lse = memory[12];
+    j.x = memory[13], j.weight = memory[14], j.dx = memory[15], j.dweight = memory[16];
     if (local_attention(&j, 0, threads) || local_attention(&j, 1, threads)) exit(4);
     long count = 0;
     for (int i = 4; i < ALL; i++)
@@ -58,13 +60,15 @@ int main(void) {
     static REAL once[1 << 20], again[1 << 20];
     int problems = 0;
     for (unsigned i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int option = 0; option < 6; option++) {
-            const int with_keys = option % 3 != 0, relative = option % 3 != 1, channels_last = option / 3;
+        for (int option = 0; option < 9; option++) {
+            const int with_keys = option % 3 != 0, relative = option % 3 != 1, channels_last = option / 3 == 1;
+            const long channels = option / 3 == 2 ? 5 + 4 * i : 0; /* with projections */
             problem j = {.images = shapes[i].images, .heads = shapes[i].heads, .d = shapes[i].d, .d_row = shapes[i].d / 2,
                          .h = shapes[i].h, .w = shapes[i].w, .reach_y = shapes[i].reach_y, .reach_x = shapes[i].reach_x,
-                         .relative = relative};
-            const long count = run(j, with_keys, channels_last, 1, 1, once);
-            run(j, with_keys, channels_last, 0, 3, again);
+                         .relative = relative, .keys = with_keys, .channels = channels,
+                         .width = (channels + 15) / 16 * 16, .groups = shapes[i].images};
+            const long count = run(j, channels_last, 1, 1, once);
+            run(j, channels_last, 0, 3, again);
             if (memcmp(once, again, count * sizeof(REAL))) printf("shape %u, option %d: other bits\n", i, option), problems++;
             for (long n = 0; n < count; n++)
                 if (!(once[n] - once[n] == 0)) { printf("shape %u, option %d: not finite\n", i, option), problems++; break; }

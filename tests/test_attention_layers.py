@@ -41,7 +41,7 @@ def test_every_backend_is_the_equation(size, heads_d, kernel_size, content, rela
     row, col = random(d // 2, kernel_size), random(d - d // 2, kernel_size)
     arguments = [q, k if content else None, v, *((row, col) if relative else (None, None))]
     expected, _ = oracles.local_attention(*(None if a is None else a.numpy() for a in arguments), kernel_size)
-    for backend in available_backends():
+    for backend in available_backends("cpu"):
         same(local_attention(*arguments, kernel_size=kernel_size, backend=backend), expected)
 
 
@@ -54,7 +54,7 @@ def test_backends_agree_in_every_gradient(size, heads_d, kernel_size, content):
     if not content:
         inputs[1] = None
     gradients = {}
-    for backend in available_backends():
+    for backend in available_backends("cpu"):
         out = local_attention(*inputs, kernel_size=kernel_size, backend=backend)
         probe = torch.arange(out.numel(), dtype=D).reshape(out.shape).sin()
         gradients[backend] = torch.autograd.grad((out * probe).sum(), [x for x in inputs if x is not None])
@@ -63,7 +63,7 @@ def test_backends_agree_in_every_gradient(size, heads_d, kernel_size, content):
             assert torch.allclose(found, expected, rtol=1e-9, atol=1e-10), backend
 
 
-@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("backend", available_backends("cpu"))
 def test_gradients_are_those_of_finite_differences(backend):
     inputs = [random(1, 2, 3, 2, 3).requires_grad_() for _ in range(3)]
     inputs += [random(1, 3).requires_grad_(), random(2, 3).requires_grad_()]

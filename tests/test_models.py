@@ -80,6 +80,40 @@ def on_paper(build, *arguments, **options) -> nn.Module:
         return build(*arguments, **options)
 
 
+# Printed digits are rounded, but for 14.1 (14.17), 16.7 (16.76) and 25.0 (25.09), which are cut off.
+@pytest.mark.parametrize(
+    ("published", "counted", "options"),
+    [
+        # Table 1: baseline; convolutional stem and attention; attention everywhere
+        (13.7, 13.70, {"depth": 26, "attention_groups": ()}),
+        (19.6, 19.63, {"depth": 38, "attention_groups": ()}),
+        (25.6, 25.56, {"attention_groups": ()}),
+        (10.3, 10.33, {"depth": 26}),
+        (14.1, 14.17, {"depth": 38}),
+        (18.0, 18.02, {}),
+        (10.3, 10.32, {"depth": 26, "stem": "attention"}),
+        (14.1, 14.17, {"depth": 38, "stem": "attention"}),
+        (18.0, 18.01, {"stem": "attention"}),
+        # Table 3: which groups attend
+        (18.1, 18.09, {"attention_groups": (2, 3, 4)}),
+        (18.5, 18.48, {"attention_groups": (3, 4)}),
+        (20.8, 20.84, {"attention_groups": (4,)}),
+        (25.5, 25.48, {"attention_groups": (1,)}),
+        (25.0, 25.09, {"attention_groups": (1, 2)}),
+        (22.7, 22.73, {"attention_groups": (1, 2, 3)}),
+        # Tables 5 and 6: positions, and directions alone
+        (18.0, 18.01, {"positions": "none"}),
+        (18.0, 18.01, {"positions": "absolute"}),
+        (16.7, 16.76, {"content": False}),
+    ],
+    ids=str,
+)
+def test_the_parameters_of_the_tables_of_sasa(published, counted, options):
+    millions = parameter_count(on_paper(sasa_resnet, options.pop("depth", 50), **options)) / 1e6
+    assert round(millions, 2) == counted
+    assert published in (round(millions, 1), int(millions * 10) / 10)
+
+
 def test_parameters_do_not_depend_on_the_extent_and_the_text_of_sasa_is_not_its_tables():
     for extent in (3, 5, 9, 11):  # Table 4
         assert round(parameter_count(on_paper(sasa_resnet, 50, kernel_size=extent)) / 1e6, 1) == 18.0

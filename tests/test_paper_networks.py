@@ -123,26 +123,23 @@ def test_the_attention_stem_ends_in_a_relu():
     assert stem(torch.randn(2, 3, 32, 32)).min() == 0
 
 
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda positions: models.sasa_resnet(14, width=0.25, positions=positions, num_classes=5),
-        lambda positions: models.attention_augmented_resnet(
-            50, positions=positions, kappa=1, upsilon=1, num_classes=5, image_size=64
-        ).groups[3][1].spatial,
-    ],
-    ids=["sasa", "augmented"],
-)  # fmt: skip
-def test_positions_are_told_to_attention_and_otherwise_not_known(build):
-    kinds = ("none", "absolute") if build("none").__class__ is models.ResNet else ("none", "sine", "coordinates")
-    for positions in kinds:
-        torch.manual_seed(0)
-        layer = build(positions).eval()
-        layer = layer.groups[0][0].spatial if isinstance(layer, models.ResNet) else layer
-        channels = 16 if positions in ("none", "absolute") and kinds[-1] == "absolute" else 512
-        x = torch.full((1, channels, 2, 2), 0.3)  # the same everywhere, so only positions can tell pixels apart
-        y = layer(x)
-        assert torch.allclose(y, y[..., :1, :1].expand_as(y), atol=1e-6) == (positions == "none"), positions
+def pixels_differ(layer: nn.Module, channels: int) -> bool:
+    """Whether a layer tells the pixels of an image apart that is the same everywhere: only positions can."""
+    y = layer.eval()(torch.full((1, channels, 2, 2), 0.3))
+    return not torch.allclose(y, y[..., :1, :1].expand_as(y), atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", ["none", "absolute"])
+def test_positions_are_told_to_local_attention_and_otherwise_not_known(positions):
+    network = models.sasa_resnet(14, width=0.25, positions=positions, num_classes=5)
+    assert pixels_differ(network.groups[0][0].spatial, 16) == (positions != "none")
+
+
+@pytest.mark.parametrize("positions", ["none", "sine", "coordinates"])
+def test_positions_are_told_to_augmented_convolution_and_otherwise_not_known(positions):
+    options = {"kappa": 1, "upsilon": 1, "num_classes": 5, "image_size": 64}
+    network = models.attention_augmented_resnet(50, positions=positions, **options)
+    assert pixels_differ(network.groups[3][1].spatial, 512) == (positions != "none")
 
 
 def test_a_smaller_attention_map_comes_back_by_bilinear_interpolation():

@@ -10,6 +10,8 @@ from sasa_tutorial.kernels.dispatch import (
     fastest_backend,
     local_attention,
     local_attention_weights,
+    projected_local_attention,
+    projects,
     using,
     why_unavailable,
 )
@@ -19,6 +21,8 @@ __all__ = [
     "fastest_backend",
     "local_attention",
     "local_attention_weights",
+    "projected_local_attention",
+    "projects",
     "using",
     "why_unavailable",
 ]

@@ -8,14 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels import native, reference, streaming
+from sasa_tutorial.kernels import gpu, native, native_layer, reference, streaming
 from sasa_tutorial.layers.neighborhoods import check_kernel_size
 
 _BACKENDS: dict[str, Callable[..., Tensor]] = {
     "reference": reference.attend,
     "streaming": streaming.attend,
     "native": native.attend,
+    "triton": gpu.attend,
 }
+_CHOOSY = {"native": native, "triton": gpu}  # they may be missing here, and do not take every tensor
+_FASTEST = {"cpu": "native", "cuda": "triton"}
 DEFAULT = os.environ.get("SASA_LOCAL_ATTENTION", "auto")  # what "auto" means; for comparisons of whole trainings
 
 
@@ -30,14 +33,19 @@ def using(backend: str) -> Iterator[None]:
         DEFAULT = before
 
 
-def available_backends() -> tuple[str, ...]:
-    """The backends that run here, besides "auto"."""
-    return tuple(name for name in _BACKENDS if not why_unavailable(name))
+def available_backends(device: str | None = None) -> tuple[str, ...]:
+    """The backends that run here, besides "auto".
+
+    Args:
+        device: only those that compute on devices of this type, such as "cpu".
+    """
+    elsewhere = [] if device is None else [name for kind, name in _FASTEST.items() if kind != device]
+    return tuple(name for name in _BACKENDS if name not in elsewhere and not why_unavailable(name))
 
 
 def why_unavailable(backend: str) -> str:
     """Why a backend does not run on this machine; empty where it does."""
-    return native.problem() if backend == "native" else ""
+    return _CHOOSY[backend].problem() if backend in _CHOOSY else ""
 
 
 def local_attention(
@@ -57,8 +65,8 @@ def local_attention(
         row, col: tables of relative offsets, (d1, k) for the first d1 of the d channels of a head and (d2, k) for the
             other d2; both or neither.
         kernel_size: odd.
-        backend: "reference" (windows, readable), "streaming" (plain PyTorch), "native" (C, CPU), or "auto", the fastest
-            that can take the input.
+        backend: "reference" (windows, readable), "streaming" (plain PyTorch), "native" (C, CPU), "triton"
+            (CUDA), or "auto", the fastest that can take the input.
 
     Shapes: (b, heads, d, h, w), any sizes. Logits are not scaled.
 
@@ -68,28 +76,71 @@ def local_attention(
     Source: Ramachandran et al. 2019, arXiv:1906.05909, Eq. 2 and 3.
     """
     _check(q, k, v, row, col, kernel_size)
-    name = fastest_backend(q.device.type, not native.refuses(q, v)) if backend == "auto" else backend
+    name = backend
+    if backend == "auto":
+        refused = tuple(choosy for choosy, module in _CHOOSY.items() if module.refuses(q, v))
+        name = fastest_backend(q.device.type, refused)
     if name not in _BACKENDS:
         raise ValueError(f"backend must be auto, {', '.join(_BACKENDS)}, got {name!r}")
-    if name == "native" and (problem := native.refuses(q, v) or _why_unavailable_constant(name)):
-        raise ValueError(f"the native backend cannot be used: {problem}")
+    if name in _CHOOSY and (problem := _CHOOSY[name].refuses(q, v) or _why_unavailable_constant(name)):
+        raise ValueError(f"the {name} backend cannot be used: {problem}")
     return _BACKENDS[name](q, k, v, row, col, kernel_size)
 
 
+def projects(x: Tensor, weight: Tensor) -> bool:
+    """Whether `projected_local_attention` is a good way to attend to the images `x`; `weight` makes their values."""
+    return native_layer.fits(x, weight) and fastest_backend(x.device.type) == "native"
+
+
+def projected_local_attention(
+    x: Float[Tensor, "b c_in h w"],
+    to_q: Float[Tensor, "c_out c_in"],
+    to_k: Float[Tensor, "c_out c_in"] | None,
+    to_v: Float[Tensor, "c_out c_in"],
+    row: Float[Tensor, "d1 k"] | None = None,
+    col: Float[Tensor, "d2 k"] | None = None,
+    *,
+    heads: int,
+    kernel_size: int,
+) -> Float[Tensor, "b c_out h w"]:
+    """`local_attention` of the queries to_q x, keys to_k x and values to_v x, joined again: one step, "native" only.
+
+    They are made where they are used and are never in memory for the whole batch, nor saved for the backward pass.
+
+    Args:
+        x: images.
+        to_q, to_k, to_v: matrices; to_k may be None. Heads are contiguous groups of their rows.
+        row, col: as in `local_attention`.
+        heads: divides c_out.
+        kernel_size: odd.
+
+    Raises:
+        ValueError: x is not what `projects` accepts.
+    """
+    if not projects(x, to_v):
+        raise ValueError(
+            "projections and attention in one step need float32 or float64 on a CPU, the native backend, and at most "
+            f"{native_layer.MOST_CHANNELS} channels; got {x.dtype} of shape {tuple(x.shape)} on {x.device}"
+        )
+    check_kernel_size(kernel_size)
+    return native_layer.attend(x, to_q, to_k, to_v, row, col, heads=heads, kernel_size=kernel_size)
+
+
 @torch.compiler.assume_constant_result
-def fastest_backend(device: str, fits_native: bool = True) -> str:
+def fastest_backend(device: str, refused: tuple[str, ...] = ()) -> str:
     """What "auto" means on a device.
 
     Args:
         device: its type, such as "cpu".
-        fits_native: whether the native backend could take the tensors.
+        refused: the backends that could not take the tensors.
     """
     if device == "meta":
         # Nothing is computed there, but FLOPs are counted, and those of the equation are the reference's.
         return "reference"
-    if DEFAULT != "auto" and (DEFAULT != "native" or fits_native):
+    if DEFAULT != "auto" and DEFAULT not in refused:
         return DEFAULT
-    return "native" if fits_native and not why_unavailable("native") else "streaming"
+    fastest = _FASTEST.get(device, "streaming")
+    return "streaming" if fastest in refused or why_unavailable(fastest) else fastest
 
 
 @torch.compiler.assume_constant_result

@@ -15,8 +15,9 @@ from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, 
 
 _TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv")
 _STRIDES = ("image", "head", "channel", "row", "col")
-_TABLES = ("row", "col", "drow", "dcol", "lse")
-_NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "reach_y", "reach_x", "relative")
+_POINTERS = ("row", "col", "drow", "dcol", "lse", "x", "weight", "dx", "dweight")
+_NUMBERS = ("images", "heads", "d", "d_row", "h", "w")
+_OPTIONS = ("reach_y", "reach_x", "keys", "relative", "channels", "width", "groups")
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -34,8 +35,8 @@ class _Problem(ctypes.Structure):
 
     _fields_ = [
         *((name, _Tensor) for name in _TENSORS),
-        *((name, ctypes.c_void_p) for name in _TABLES),
-        *((name, ctypes.c_long) for name in _NUMBERS),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_long) for name in (*_NUMBERS, *_OPTIONS)),
     ]
 
 
@@ -102,20 +103,38 @@ attend = operator("native", forward, backward)
 def _prepared(**tensors: Tensor | None) -> dict[str, Tensor | None]:
     dtype = compute_dtype(tensors["q"])
     tensors = {name: None if x is None else x.to(dtype) for name, x in tensors.items()}
-    return {name: x.contiguous() if name in _TABLES and x is not None else x for name, x in tensors.items()}
+    return {name: x.contiguous() if name in _POINTERS and x is not None else x for name, x in tensors.items()}
 
 
 def _call(tensors: dict[str, Tensor | None], reach: list[int], *, backward: bool) -> None:
-    q, row = tensors["q"], tensors["row"]
-    b, heads, d, h, w = q.shape
-    if not q.numel():
+    call(tensors, tensors["q"].shape, reach, backward=backward, keys=tensors["k"] is not None)
+
+
+def call(
+    tensors: dict[str, Tensor | None], shape: torch.Size, reach: list[int], *, backward: bool, **options: int
+) -> None:
+    """One call of the C function.
+
+    Args:
+        tensors: by their names in `problem`; of one type, and contiguous where C gets only a pointer.
+        shape: (b, heads, d, h, w) of the queries.
+        reach: rows and columns from the middle of a window to its end.
+        backward: which pass.
+        options: the other numbers of `problem`.
+
+    Raises:
+        MemoryError: no scratch memory.
+    """
+    b, heads, d, h, w = shape
+    if not shape.numel():
         return
-    job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w)
+    row = tensors["row"]
+    job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, **options)
     job.reach_y, job.reach_x = reach
     job.relative = row is not None
     for name, x in tensors.items():
         if x is not None:
-            setattr(job, name, x.data_ptr() if name in _TABLES else _Tensor(x.data_ptr(), *x.stride()))
-    compute = compiling.library(_NAMES[q.dtype]).local_attention
+            setattr(job, name, x.data_ptr() if name in _POINTERS else _Tensor(x.data_ptr(), *x.stride()))
+    compute = compiling.library(_NAMES[tensors["out"].dtype]).local_attention
     if compute(ctypes.byref(job), int(backward), torch.get_num_threads()):
         raise MemoryError(f"no memory for local attention over {b} images of {h} x {w}")

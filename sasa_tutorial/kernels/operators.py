@@ -1,10 +1,10 @@
 """From two plain functions, forward and backward, to an operator that PyTorch knows.
 
 Registered with `torch.library`, a backend is one step in the graph of `torch.compile`, has a gradient, a shape without
-computing (fake tensors) and a FLOP count. Both backends that are not plain PyTorch operations come through here.
+computing (fake tensors) and a FLOP count. All backends but the reference come through here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -75,12 +75,11 @@ def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., F
     run.register_autograd(apply, setup_context=keep)
     packets = (getattr(torch.ops.sasa_tutorial, f"{name}_local_attention{end}") for end in ("", "_backward"))
     for packet, passes in zip(packets, ((1, 1), (3, 4)), strict=True):
-        register_flop_formula(packet)(_flops(*passes))
+        register_flop_formula(packet)(flops(*passes))
 
     def attend(q, k, v, row, col, kernel_size):
-        # Beyond the image there is nothing to reach: a window larger than it uses the middle of the tables.
-        reach = [min(kernel_size // 2, side - 1) for side in q.shape[3:]]
-        row, col = (None if t is None else _middle(t, r) for t, r in zip((row, col), reach, strict=True))
+        reach = within(kernel_size, q.shape[3:])
+        row, col = middle(row, reach[0]), middle(col, reach[1])
         return run(q, k, v, row, col, reach)[0]
 
     return attend
@@ -101,13 +100,23 @@ def empty_lse(q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads h w"]
     return q.new_empty(q.shape[:2] + q.shape[3:], dtype=compute_dtype(q))
 
 
-def _middle(table: Float[Tensor, "d k"], reach: int) -> Float[Tensor, "d k2"]:
+def within(kernel_size: int, sides: Sequence[int]) -> list[int]:
+    """How far a window extends: beyond the image there is nothing to reach."""
+    return [min(kernel_size // 2, side - 1) for side in sides]
+
+
+def middle(table: Float[Tensor, "d k"] | None, reach: int) -> Float[Tensor, "d k2"] | None:
+    """The 2 reach + 1 columns in the middle of a table."""
+    if table is None:
+        return None
     centre = table.shape[1] // 2
     return table[:, centre - reach : centre + reach + 1].contiguous()
 
 
-def _flops(dots: int, mixes: int) -> Callable[..., int]:
-    """One multiply-add is 2: q·k or the like, and weights times values or the like, over every cell of every window.
+def flops(dots: int, mixes: int) -> Callable[..., int]:
+    """The FLOPs of a pass from the shapes of its inputs.
+
+    One multiply-add is 2: q·k or the like, and weights times values or the like, over every cell of every window.
 
     The backward pass counts what it computes, the logits once more included, as PyTorch's own formula does for
     `scaled_dot_product_attention`.

@@ -27,7 +27,8 @@ class LocalSelfAttention2d(nn.Module):
             dense projections, the default here.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
-    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds.
+    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds. On a CPU the projections and the attention are one step
+    where `kernels.projects` says so, and queries, keys and values are never in memory for the whole batch.
 
     Where the paper is silent: cells outside the image get weight 0, and heads share the offsets. As in the paper there
     is no scaling of the logits and no output projection.
@@ -70,6 +71,11 @@ class LocalSelfAttention2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
+        if self._plain_projections() and kernels.projects(x, self.to_v.weight):
+            weights = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
+            return kernels.projected_local_attention(
+                x, *weights, *self._tables(), heads=self.heads, kernel_size=self.kernel_size
+            )
         q, k = self._queries_and_keys(x)
         v = split_heads(self.to_v(x), self.heads)
         return join_heads(kernels.local_attention(q, k, v, *self._tables(), kernel_size=self.kernel_size))
@@ -79,6 +85,14 @@ class LocalSelfAttention2d(nn.Module):
         check_images(x, self.in_channels)
         q, k = self._queries_and_keys(x)
         return kernels.local_attention_weights(q, k, *self._tables(), kernel_size=self.kernel_size)
+
+    def _plain_projections(self) -> bool:
+        """Whether nothing hangs on the projections that a kernel doing their work would leave out."""
+        projections = [p for p in (self.to_q, self.to_k, self.to_v) if p is not None]
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        return all(
+            type(p) is nn.Conv2d and p.groups == 1 and not any(getattr(p, name) for name in hooks) for p in projections
+        )
 
     def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         k = None if self.to_k is None else split_heads(self.to_k(x), self.heads)

@@ -14,15 +14,13 @@ multiply-adds two.
 The two constants are fitted: no other pair of whole numbers does it, and notebook 08 draws the region of those that do.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_tutorial.layers import AttentionStem2d, LocalSelfAttention2d
-from sasa_tutorial.ledger.cost import parameter_count
+from sasa_tutorial.ledger.cost import flops_per_image, on_paper, parameter_count
 
 PER_NORM = 5  # FLOPs for every number that leaves a batch norm
 PER_LOGIT = 8  # FLOPs for every logit of attention
@@ -50,7 +48,7 @@ def count(model: nn.Module, size: int) -> Cost:
 
     A copy is counted; the model stays as it is.
     """
-    model = copy.deepcopy(model).to("meta").eval()
+    model = on_paper(model)
     tally = dict.fromkeys(("explicit", "added", "norms", "logits"), 0)
 
     def local(layer: LocalSelfAttention2d, inputs: tuple, out: torch.Tensor) -> None:
@@ -75,9 +73,7 @@ def count(model: nn.Module, size: int) -> Cost:
         for kind, hook in hooks.items():
             if isinstance(module, kind):
                 module.register_forward_hook(hook)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, size, size, device="meta"))
-    flops = counter.get_total_flops()
+    flops = flops_per_image(model, size)  # of a copy, which has the hooks, too
     return Cost(
         params=parameter_count(model),
         buffers=sum(buffer.numel() for buffer in model.buffers()),

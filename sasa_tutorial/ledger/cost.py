@@ -12,13 +12,18 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def on_paper(model: nn.Module) -> nn.Module:
+    """A copy without numbers, on the meta device, as for evaluation; the model stays as it is."""
+    return copy.deepcopy(model).to("meta").eval()
+
+
 def flops_per_image(model: nn.Module, size: int = 32) -> int:
     """FLOPs of one forward pass over one image of `size` x `size` pixels; one multiply-add is 2.
 
     Convolutions and matrix products are counted, as in the papers' tables; norms, activations and sums are not. Counted
     on the meta device, so nothing is computed and a network of any size takes milliseconds.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = on_paper(model)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow(torch.empty(1, 3, size, size, device="meta"))
     return counter.get_total_flops()

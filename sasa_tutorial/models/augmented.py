@@ -12,8 +12,9 @@ from torchvision.models import MNASNet
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
 from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3, convolution_stem
+from sasa_tutorial.models.spatial import HEADS
 
-HEADS, LEAST_KEY_CHANNELS = 8, 20  # a head has at least 20 key channels (Sec. 4)
+LEAST_KEY_CHANNELS = 20  # of a head (Sec. 4)
 POSITIONS = ("relative", "none", "sine", "coordinates")
 
 
@@ -81,8 +82,10 @@ class StridedAugmentedConv2d(nn.Module):
         return attended if self.conv is None else torch.cat([self.conv(x), attended], dim=1)
 
 
-def augmented_channels(out_channels: int, kappa: float, upsilon: float, least: int) -> dict[str, int]:
-    """Key and value channels for the ratios κ and υ: multiples of the 8 heads, `least` key channels a head or more.
+def augmented_channels(
+    out_channels: int, kappa: float, upsilon: float, least: int, heads: int = HEADS
+) -> dict[str, int]:
+    """Key and value channels for the ratios κ and υ: multiples of the heads, `least` key channels a head or more.
 
     Raises:
         ValueError: kappa is not positive, upsilon not in (0, 1], or least negative.
@@ -93,8 +96,8 @@ def augmented_channels(out_channels: int, kappa: float, upsilon: float, least: i
         raise ValueError(f"least_key_channels must not be negative, got {least}")
     if not 0 < upsilon <= 1:
         raise ValueError(f"upsilon must be above 0 and at most 1, got {upsilon}")
-    keys, values = (HEADS * round(share * out_channels / HEADS) for share in (kappa, upsilon))
-    return {"key_channels": max(keys, HEADS * max(1, least)), "value_channels": max(values, HEADS)}
+    keys, values = (heads * round(share * out_channels / heads) for share in (kappa, upsilon))
+    return {"key_channels": max(keys, heads * max(1, least)), "value_channels": max(values, heads)}
 
 
 def augmented_spatial(
@@ -182,15 +185,7 @@ def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1
 
 
 def _augmented_expansion(expansion: nn.Conv2d, side: int, pool: int) -> nn.Module:
-    heads = 4
-    keys, values = (heads * max(1, round(share * expansion.out_channels / heads)) for share in (0.1, 0.05))
+    channels = augmented_channels(expansion.out_channels, kappa=0.1, upsilon=0.05, least=0, heads=4)
     return StridedAugmentedConv2d(
-        expansion.in_channels,
-        expansion.out_channels,
-        1,
-        key_channels=keys,
-        value_channels=values,
-        heads=heads,
-        pool=pool,
-        side=side,
+        expansion.in_channels, expansion.out_channels, 1, heads=4, pool=pool, side=side, **channels
     )

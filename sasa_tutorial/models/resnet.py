@@ -65,8 +65,6 @@ class Bottleneck(nn.Module):
     Shapes: (b, in_channels, h, w) -> (b, 4 channels, h / stride, w / stride).
     """
 
-    expansion = EXPANSION
-
     def __init__(
         self,
         in_channels: int,
@@ -98,8 +96,6 @@ class BasicBlock(nn.Module):
 
     Shapes: (b, in_channels, h, w) -> (b, channels, h / stride, w / stride).
     """
-
-    expansion = 1
 
     def __init__(
         self,
@@ -177,7 +173,7 @@ class ResNet(nn.Module):
             for block in range(count):
                 stride = 2 if group > 0 and block == 0 else 1
                 blocks.append(block_type(in_channels, width, stride, layer, rescale))
-                in_channels = block_type.expansion * width
+                in_channels = blocks[-1].out_channels
             groups.append(nn.Sequential(*blocks))
         self.groups = nn.Sequential(*groups)
         self.classifier = nn.Linear(in_channels, num_classes)

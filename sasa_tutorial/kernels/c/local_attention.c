@@ -4,40 +4,44 @@
  *
  * A vector holds neighbouring pixels of one row, so a window cell is an unaligned load, whatever the width of the image.
  *
- *     vectors.h   vectors, 2^x and ln(x)
- *     shifts.h    the two loops in which the time goes: products over window cells, sums over window cells
- *     scratch.h   the problem, scratch memory, from tensors to planes and back
- *     passes.h    forward and backward over one head of one image
- *     this file   threads
+ *     vectors.h     vectors, 2^x and ln(x)
+ *     shifts.h      the two loops in which the time goes: products over window cells, sums over window cells
+ *     scratch.h     the problem, scratch memory, from tensors to planes and back
+ *     projection.h  1x1 convolutions before the attention
+ *     passes.h      forward and backward over one head of one image
+ *     this file     threads
  *
  * Gradients of keys and values are gathered, never scattered, and a unit of work is whole: results do not depend on the
  * number of threads.
  */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #include "passes.h"
 
-/* How the units are shared out. Every thread takes shares until none is left, so fewer threads than asked for do, too. */
+/* How the work is shared out: in pieces, bundles of heads or groups of images, of which every thread takes the next one until none is left. So
+ * fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
-    int backward, shares;
-    atomic_int next, failed;
+    int backward;
+    long pieces;
+    atomic_long next;
+    atomic_int failed;
 } sharing;
 
 static void work(void *argument) {
     sharing *all = argument;
-    const long units = all->job->images * all->job->heads;
+    const int grouped = all->backward && all->job->channels;
     workspace s;
     if (prepare(&s, all->job, all->backward)) {
         atomic_store(&all->failed, 1);
         return;
     }
-    for (int t; (t = atomic_fetch_add(&all->next, 1)) < all->shares;)
-        for (long unit = units * t / all->shares; unit < units * (t + 1) / all->shares; unit++)
-            (all->backward ? backward_unit : forward_unit)(&s, unit);
-    free(s.memory);
+    for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;)
+        if (grouped) backward_group(&s, piece);
+        else if (all->backward) backward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job), NULL);
+        else forward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job));
+    release();
 }
 
 /* PyTorch's own threads, where they can be had: GNU's OpenMP (LLVM's has the same entry), found when this library is
@@ -73,9 +77,9 @@ static void own_threads(sharing *all, int threads) {
 
 /* Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
-    const long units = job->images * job->heads;
-    if (threads > units) threads = (int)units;
-    sharing all = {.job = job, .backward = backward, .shares = threads < 1 ? 1 : threads};
+    const long pieces = backward && job->channels ? job->groups : job->images * bundles(job);
+    if (threads > pieces) threads = (int)pieces;
+    sharing all = {.job = job, .backward = backward, .pieces = pieces};
     if (threads <= 1) work(&all);
     else if (!shared_threads(&all, threads)) own_threads(&all, threads);
     return atomic_load(&all.failed);

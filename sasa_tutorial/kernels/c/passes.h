@@ -1,6 +1,6 @@
-/* Forward and backward pass over one head of one image. */
+/* Forward and backward pass over one head of one image, or over a few that are side by side. */
 #pragma once
-#include "scratch.h"
+#include "projection.h"
 
 typedef struct { /* one vector of pixels in each of two rows, or in one */
     long row, x, at;         /* at: of the upper one, in a plane */
@@ -17,7 +17,7 @@ INLINE spot spot_at(const workspace *s, long row, long x, const int two) {
         p.high[r] = least(j->h, row + r + j->reach_y + 1) - p.from;
     }
     p.count = p.high[two];
-    for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < j->w ? -1 : 0;
+    for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < s->width ? -1 : 0;
     return p;
 }
 
@@ -44,7 +44,7 @@ INLINE void offsets_at(workspace *s, const spot *p, int r) {
     const problem *j = s->job;
     const REAL *q = s->q + p->at + r * s->l.pitch;
     for (long a = 0; a < s->kh; a++) s->by_row[r][a] = all(0);
-    for (long b = 0; b < s->kw; b++) s->by_col[r][b] = load(s->border + p->x + b);
+    for (long b = 0; b < s->kw; b++) s->by_col[r][b] = load(s->border + border_at(s, p->x, b));
     if (!j->relative) return;
     offsets_of(s->by_row[r], q, j->row, j->d_row, s->kh, s->l.plane);
     offsets_of(s->by_col[r], q + j->d_row * s->l.plane, j->col, j->d - j->d_row, s->kw, s->l.plane);
@@ -60,7 +60,7 @@ INLINE void logits_at(workspace *s, const spot *p, const int two) {
             for (long b = 0; b < s->kw; b++) s->cells[r][y * s->kw + b] = by_row + s->by_col[r][b];
         }
     }
-    if (s->job->k.data)
+    if (s->job->keys)
         dots(s->cells, s->q + p->at, s->k + s->first + p->from * s->l.pitch + p->x - s->job->reach_x, p->count, s->l,
              s->job->d, two);
 }
@@ -104,10 +104,9 @@ INLINE void forward_at(workspace *s, long row, long x, const int two) {
         }
 }
 
-/* Adds to `out` what the tables give back to the queries, and to the totals what the queries give to the tables. */
-INLINE void tables_at(workspace *s, const spot *p, int r) {
-    const problem *j = s->job;
-    vec *const by_row = s->by_row[r], *const by_col = s->by_col[r]; /* used again: sums of slopes */
+/* Sums of slopes over the columns, and over the rows, of a window: by_row and by_col, used again. */
+INLINE void sum_slopes(workspace *s, const spot *p, int r) {
+    vec *const by_row = s->by_row[r], *const by_col = s->by_col[r];
     for (long a = 0; a < s->kh; a++) by_row[a] = all(0);
     for (long b = 0; b < s->kw; b++) by_col[b] = all(0);
     for (long y = p->low[r]; y < p->high[r]; y++) {
@@ -119,20 +118,34 @@ INLINE void tables_at(workspace *s, const spot *p, int r) {
         }
         by_row[first_cell(s, p, r) + y] = sum;
     }
-    for (long c = 0; c < j->d; c++) {
-        const int is_row = c < j->d_row;
-        const long size = is_row ? s->kh : s->kw, base = (is_row ? c : c - j->d_row) * size;
-        const vec *sums = is_row ? by_row : by_col;
-        const REAL *table = (is_row ? j->row : j->col) + base;
-        vec *totals = (is_row ? s->row_total : s->col_total) + base;
-        const long at = c * s->l.plane + p->at + r * s->l.pitch;
-        const vec q = load(s->q + at);
-        vec slope = load(s->out + at);
-        for (long o = 0; o < size; o++) {
-            slope += sums[o] * table[o];
-            totals[o] += sums[o] * q;
+}
+
+/* For one channel: what its row of a table gives back to the queries is added to `slopes`, what they give to it to `totals`. */
+INLINE void table_row(vec *const sums[2], const REAL *table, long size, const REAL *q, REAL *slopes, vec *totals, long pitch,
+                      const int two) {
+    const vec q0 = load(q), q1 = two ? load(q + pitch) : all(0);
+    vec slope0 = load(slopes), slope1 = two ? load(slopes + pitch) : all(0);
+    for (long o = 0; o < size; o++) {
+        vec sum = totals[o] + sums[0][o] * q0;
+        slope0 += sums[0][o] * table[o];
+        if (two) {
+            sum += sums[1][o] * q1;
+            slope1 += sums[1][o] * table[o];
         }
-        store(s->out + at, slope);
+        totals[o] = sum;
+    }
+    store(slopes, slope0);
+    if (two) store(slopes + pitch, slope1);
+}
+
+INLINE void tables_at(workspace *s, const spot *p, const int two) {
+    const problem *j = s->job;
+    for (int r = 0; r <= two; r++) sum_slopes(s, p, r);
+    for (long c = 0; c < j->d; c++) {
+        const long at = c * s->l.plane + p->at, cr = c * s->kh, cc = (c - j->d_row) * s->kw;
+        if (c < j->d_row)
+            table_row(s->by_row, j->row + cr, s->kh, s->q + at, s->out + at, s->row_total + cr, s->l.pitch, two);
+        else table_row(s->by_col, j->col + cc, s->kw, s->q + at, s->out + at, s->col_total + cc, s->l.pitch, two);
     }
 }
 
@@ -152,26 +165,25 @@ INLINE void queries_at(workspace *s, long row, long x, const int two) {
     }
     dots(s->slopes, s->g + p.at, s->v + corner, p.count, s->l, j->d, two);
     for (int r = 0; r <= two; r++) {
-        const vec lse = load(s->lse + p.at + r * s->l.pitch);
+        const vec shift = load(s->lse + p.at + r * s->l.pitch) * -LOG2_E;
         const long ring = (row + r) % s->ring * s->ring_row + x + first_cell(s, &p, r) * s->kw * s->ring_width;
+        const int partial = x + LANES > s->width;
         for (long cell = p.low[r] * s->kw; cell < p.high[r] * s->kw; cell++) {
-            const vec below = s->cells[r][cell] - lse;
-            const vec weight = kept(p.live, power_of_two(-larger(all(0), -below) * LOG2_E));
-            const vec slope = kept(p.live, weight * s->slopes[r][cell]);
+            vec weight = power_of_two(s->cells[r][cell] * LOG2_E + shift), slope = weight * s->slopes[r][cell];
+            if (partial) weight = kept(p.live, weight), slope = kept(p.live, slope); /* no query: nothing for any key */
             s->slopes[r][cell] = slope;
             store(s->ring_weights + ring + cell * s->ring_width, weight);
             store(s->ring_slopes + ring + cell * s->ring_width, slope);
         }
     }
     REAL *out = s->out + p.at;
-    if (j->k.data) {
+    if (j->keys) {
         point_at(s, &p, s->slopes, two);
         mix(out, s->rows[0], s->rows[1], LANES, s->k + corner, p.count, s->l, j->d, two);
     } else
         for (long c = 0; c < j->d; c++)
             for (int r = 0; r <= two; r++) store(out + c * s->l.plane + r * s->l.pitch, all(0));
-    if (j->relative)
-        for (int r = 0; r <= two; r++) tables_at(s, &p, r);
+    if (j->relative) tables_at(s, &p, two);
 }
 
 /* As seen by the keys: each gathers from the queries that have it in their windows, so nothing is scattered and no order
@@ -181,7 +193,7 @@ INLINE void keys_at(workspace *s, long row, long x, const int two) {
     const spot p = spot_at(s, row, x, two);
     const long corner = s->first + p.from * s->l.pitch + x - j->reach_x;
     const struct { REAL *ring, *out, *from; } jobs[] = {{s->ring_weights, s->to_v, s->g}, {s->ring_slopes, s->to_k, s->q}};
-    for (int i = 0; i < (j->k.data ? 2 : 1); i++) {
+    for (int i = 0; i < (j->keys ? 2 : 1); i++) {
         for (int r = 0; r <= two; r++)
             for (long y = 0; y < p.count; y++) {
                 const long query = p.from + y, a = row + r - query + j->reach_y;
@@ -193,45 +205,104 @@ INLINE void keys_at(workspace *s, long row, long x, const int two) {
     }
 }
 
-static void forward_unit(workspace *s, long unit) {
+/* From planes to planes. */
+static void forward_planes(workspace *s) {
     const problem *j = s->job;
-    fetch(s->q, j->q, s, unit);
-    fetch(s->v, j->v, s, unit);
-    if (j->k.data) fetch(s->k, j->k, s, unit);
     for (long row = 0; row < j->h; row += 2)
-        for (long x = 0; x < j->w; x += LANES)
+        for (long x = 0; x < s->width; x += LANES)
             if (row + 1 < j->h) forward_at(s, row, x, 1);
             else forward_at(s, row, x, 0);
-    deliver(j->out, s->out, s, unit);
-    for (long i = 0; i < j->h; i++) copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch, j->w);
 }
 
 /* Keys follow the queries as soon as the last row that sees them is done. */
-static void backward_unit(workspace *s, long unit) {
+static void backward_planes(workspace *s) {
     const problem *j = s->job;
-    fetch(s->q, j->q, s, unit);
-    fetch(s->v, j->v, s, unit);
-    fetch(s->g, j->grad, s, unit);
-    fetch(s->out, j->out, s, unit);
-    if (j->k.data) fetch(s->k, j->k, s, unit);
-    for (long i = 0; i < j->h; i++) copy(s->lse + s->first + i * s->l.pitch, j->lse + (unit * j->h + i) * j->w, j->w);
-    for (long a = 0; a < j->d_row * s->kh; a++) s->row_total[a] = all(0);
-    for (long b = 0; b < (j->d - j->d_row) * s->kw; b++) s->col_total[b] = all(0);
     for (long row = 0, key = 0; row < j->h; row += 2) {
-        for (long x = 0; x < j->w; x += LANES)
+        for (long x = 0; x < s->width; x += LANES)
             if (row + 1 < j->h) queries_at(s, row, x, 1);
             else queries_at(s, row, x, 0);
         const long done = least(row + 2, j->h);
         for (; key < j->h && (done == j->h || key + 1 + j->reach_y < done); key += 2)
-            for (long x = 0; x < j->w; x += LANES)
+            for (long x = 0; x < s->width; x += LANES)
                 if (key + 1 < j->h) keys_at(s, key, x, 1);
                 else keys_at(s, key, x, 0);
     }
-    deliver(j->dq, s->out, s, unit);
-    deliver(j->dv, s->to_v, s, unit);
-    if (j->k.data) deliver(j->dk, s->to_k, s, unit);
-    if (!j->relative) return;
-    for (long a = 0; a < j->d_row * s->kh; a++) j->drow[unit * j->d_row * s->kh + a] = total(s->row_total[a]);
-    for (long b = 0; b < (j->d - j->d_row) * s->kw; b++)
-        j->dcol[unit * (j->d - j->d_row) * s->kw + b] = total(s->col_total[b]);
+}
+
+/* Bundles of heads that are side by side: the bundles of an image. */
+INLINE long bundles(const problem *j) {
+    const long side_by_side = most(1, least(j->heads, LANES / j->w));
+    return (j->heads + side_by_side - 1) / side_by_side;
+}
+
+/* Queries, keys and values of head `unit % heads` of image `unit / heads`, into the planes from a column on. */
+static void fetch_unit(workspace *s, long unit, long column) {
+    const problem *j = s->job;
+    if (j->channels) project(s, unit / j->heads, unit % j->heads, column);
+    else {
+        fetch(s->q + column, j->q, s, unit);
+        fetch(s->v + column, j->v, s, unit);
+        if (j->keys) fetch(s->k + column, j->k, s, unit);
+    }
+}
+
+static void forward_bundle(workspace *s, long image, long bundle) {
+    const problem *j = s->job;
+    const long begin = image * j->heads + bundle * s->side_by_side;
+    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) fetch_unit(s, unit, column);
+    forward_planes(s);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        deliver(j->out, s->out + column, s, unit);
+        for (long i = 0; i < j->h; i++)
+            copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch + column, j->w);
+    }
+}
+
+/* The gradient of a table for one unit, from sums lane by lane. */
+INLINE void deliver_table(REAL *to, const vec *sums, long count, const workspace *s, long column) {
+    for (long n = 0; n < count; n++)
+        if (s->side_by_side == 1) to[n] = total(sums[n]);
+        else
+            for (long lane = column, first = 1; lane < column + s->job->w; lane++, first = 0)
+                to[n] = first ? sums[n][lane] : to[n] + sums[n][lane];
+}
+
+static void backward_bundle(workspace *s, long image, long bundle, REAL *dweight) {
+    const problem *j = s->job;
+    const long begin = image * j->heads + bundle * s->side_by_side;
+    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
+    const long rows = j->d_row * s->kh, cols = (j->d - j->d_row) * s->kw;
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        fetch_unit(s, unit, column);
+        fetch(s->g + column, j->grad, s, unit);
+        fetch(s->out + column, j->out, s, unit);
+        for (long i = 0; i < j->h; i++)
+            copy(s->lse + s->first + i * s->l.pitch + column, j->lse + (unit * j->h + i) * j->w, j->w);
+    }
+    for (long n = 0; n < rows; n++) s->row_total[n] = all(0);
+    for (long n = 0; n < cols; n++) s->col_total[n] = all(0);
+    backward_planes(s);
+    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
+        if (j->channels) project_back(s, dweight, unit % j->heads, column);
+        else {
+            deliver(j->dq, s->out + column, s, unit);
+            deliver(j->dv, s->to_v + column, s, unit);
+            if (j->keys) deliver(j->dk, s->to_k + column, s, unit);
+        }
+        if (!j->relative) continue;
+        deliver_table(j->drow + unit * rows, s->row_total, rows, s, column);
+        deliver_table(j->dcol + unit * cols, s->col_total, cols, s, column);
+    }
+}
+
+/* A group of images, whose gradient of the weights is one sum: groups depend on the problem, never on the threads. */
+static void backward_group(workspace *s, long group) {
+    const problem *j = s->job;
+    REAL *dweight = j->dweight + group * (j->keys ? 3 : 2) * j->heads * j->d * j->width;
+    for (long image = j->images * group / j->groups; image < j->images * (group + 1) / j->groups; image++) {
+        begin_image(s, image);
+        for (long bundle = 0; bundle < bundles(j); bundle++) backward_bundle(s, image, bundle, dweight);
+        end_image(s, image);
+    }
 }

@@ -1,8 +1,10 @@
-/* The problem as the caller states it, and the scratch memory in which one thread solves it, one head of one image a time.
+/* The problem as the caller states it, and the scratch memory in which one thread solves it, one head of one image a time;
+ * where images are narrower than half a vector, several heads side by side, so that few lanes are idle.
  *
  * Planes have `reach_x` numbers or more of zeros between their rows, so that windows may reach over the sides; rows of
  * cells above and below the image are simply not visited. */
 #pragma once
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "shifts.h"
@@ -13,25 +15,31 @@ typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count 
 } tensor;
 
 typedef struct {
-    tensor q, k, v, grad, out, dq, dk, dv; /* k.data may be NULL; those that a pass does not need are not read */
+    tensor q, k, v, grad, out, dq, dk, dv; /* those that a pass does not need are not read */
     const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
     REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
     REAL *lse;                             /* contiguous, (images, heads, h, w) */
-    long images, heads, d, d_row, h, w, reach_y, reach_x, relative;
+    /* Instead of q, k, v and their gradients, if `channels` is not 0: what they are projected from. All contiguous. */
+    const REAL *x, *weight; /* (images, channels, h, w); (q, k, v one after the other: heads x d each, channels) */
+    REAL *dx, *dweight;     /* (groups, rows of weight, width), zeros to begin with; width: channels, and up to whole vectors */
+    long images, heads, d, d_row, h, w, reach_y, reach_x, keys, relative, channels, width, groups;
 } problem;
 
 typedef struct {
     const problem *job;
     layout l;
-    long kh, kw, first; /* first: where row 0 begins in a plane */
+    long kh, kw, first;    /* first: where row 0 begins in a plane */
+    long side_by_side, width; /* heads, and their pixels in a row */
     REAL *q, *k, *v, *out, *g, *to_k, *to_v;                /* d planes each; in the backward pass out becomes dq */
-    REAL *lse, *border;                                     /* a plane; a row, 0 inside the image and far outside */
+    REAL *lse, *border;                                     /* a plane; for a row's pixels and each cell, 0 in the image, else FAR */
     vec *cells[2], *slopes[2], *by_row[2], *by_col[2];      /* for two rows of pixels: logits, then weights, ... */
     vec *row_total, *col_total;                             /* gradients of the tables, lane by lane */
     const REAL **rows[2], *none;                            /* where weights of a row of cells begin; a row of zeros */
     /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
     REAL *ring_weights, *ring_slopes, *ring_none;
     long ring, ring_width, ring_row;
+    REAL *flat, *dx, *by_pixel; /* of the projections; in a flat image, channels are `stride` apart */
+    long stride;
     char *memory;
 } workspace;
 
@@ -77,9 +85,35 @@ static void deliver(tensor t, const REAL *planes, const workspace *s, long unit)
 #define GAP 64
 #else
 #define GAP 0
-#define __asan_poison_memory_region(address, bytes)
-#define __asan_unpoison_memory_region(address, bytes)
+#define __asan_poison_memory_region(address, bytes) ((void)0)
+#define __asan_unpoison_memory_region(address, bytes) ((void)0)
 #endif
+
+/* Memory that a thread keeps from one call to the next, unless it is much: fresh pages are slow to come by. */
+#define MOST_KEPT ((size_t)16 << 20)
+static __thread struct { char *memory; size_t bytes; } own;
+static pthread_key_t at_end;
+static void forget(void *memory) { free(memory); }
+__attribute__((constructor)) static void begin(void) { pthread_key_create(&at_end, forget); }
+
+static char *scratch(size_t bytes) {
+    if (own.memory) __asan_unpoison_memory_region(own.memory, own.bytes);
+    if (own.bytes < bytes) {
+        free(own.memory);
+        own.memory = aligned_alloc(64, bytes);
+        own.bytes = own.memory ? bytes : 0;
+        pthread_setspecific(at_end, own.memory);
+    }
+    return own.memory;
+}
+
+static void release(void) {
+    if (own.bytes <= MOST_KEPT) return;
+    free(own.memory);
+    own.memory = NULL;
+    own.bytes = 0;
+    pthread_setspecific(at_end, NULL);
+}
 
 /* Hands out parts of one block of memory; the first round, without memory, only counts. */
 INLINE void *part(const workspace *s, char **next, long bytes) {
@@ -96,7 +130,7 @@ static size_t arrange(workspace *s, int backward) {
     REAL **planes[] = {&s->q, &s->k, &s->v, &s->out, &s->g, &s->to_k, &s->to_v};
     for (int i = 0; i < (backward ? 7 : 4); i++) *planes[i] = part(s, &next, j->d * plane);
     s->lse = part(s, &next, plane);
-    s->border = part(s, &next, (rounded_up(j->w) + 2 * j->reach_x + LANES) * number);
+    s->border = part(s, &next, rounded_up(s->width) * s->kw * number);
     s->none = part(s, &next, s->kw * vector);
     for (int r = 0; r < 2; r++) {
         s->cells[r] = part(s, &next, (s->kh + 1) * s->kw * vector);
@@ -112,25 +146,40 @@ static size_t arrange(workspace *s, int backward) {
         s->ring_slopes = part(s, &next, s->ring * s->ring_row * number);
         s->ring_none = part(s, &next, s->kw * s->ring_width * number);
     }
+    if (j->channels) {
+        s->flat = part(s, &next, 3 * j->d * s->stride * number);
+        if (backward) {
+            s->dx = part(s, &next, j->channels * s->stride * number);
+            s->by_pixel = part(s, &next, j->h * j->w * j->width * number);
+        }
+    }
     return next - s->memory;
 }
+
+INLINE long border_at(const workspace *s, long x, long b) { return (x / LANES * s->kw + b) * LANES + x % LANES; }
 
 /* 0, or 1 when there is no memory. */
 static int prepare(workspace *s, const problem *j, int backward) {
     *s = (workspace){.job = j, .kh = 2 * j->reach_y + 1, .kw = 2 * j->reach_x + 1};
+    s->side_by_side = most(1, least(j->heads, LANES / j->w));
+    s->width = s->side_by_side * j->w;
     s->l.width = s->kw;
-    s->l.pitch = most(j->w + j->reach_x, rounded_up(j->w)); /* the last vector of a row may not spill into the next */
+    s->l.pitch = most(s->width + j->reach_x, rounded_up(s->width)); /* the last vector of a row may not spill into the next */
     s->first = (j->reach_x + LANES - 1) / LANES * LANES;
     s->l.plane = s->first + j->h * s->l.pitch + rounded_up(j->reach_x) + LANES;
     s->ring = least(j->h, s->kh + 2);
-    s->ring_width = rounded_up(j->w + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
+    s->ring_width = rounded_up(s->width + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
     s->ring_row = s->kh * s->kw * s->ring_width;
+    s->stride = rounded_up(j->h * j->w) + LANES;
     const size_t bytes = arrange(s, backward);
-    s->memory = aligned_alloc(64, bytes);
+    s->memory = scratch(bytes);
     if (!s->memory) return 1;
     memset(s->memory, 0, bytes);
     arrange(s, backward);
-    for (long x = 0; x < rounded_up(j->w) + 2 * j->reach_x; x++)
-        s->border[x] = x >= j->reach_x && x < j->w + j->reach_x ? 0 : FAR;
+    for (long x = 0; x < rounded_up(s->width); x++)
+        for (long b = 0; b < s->kw; b++) {
+            const long from = x / j->w * j->w, there = x + b - j->reach_x; /* from: where this pixel's own image begins */
+            s->border[border_at(s, x, b)] = there >= from && there < least(from + j->w, s->width) ? 0 : FAR;
+        }
     return 0;
 }

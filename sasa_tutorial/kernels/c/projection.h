@@ -1,0 +1,146 @@
+/* The 1x1 convolutions before the attention, for one image and one head at a time, so that queries, keys and values are
+ * made where they are used, and never exist for the whole batch: three small matrix products and their gradients.
+ *
+ * Numbers are flat here: channel after channel, `stride` apart, pixels side by side, zeros after the last one. */
+#pragma once
+#include "scratch.h"
+
+INLINE vec load_some(const REAL *p, long count) {
+    if (count >= LANES) return load(p);
+    vec x = all(0);
+    if (count > 0) memcpy(&x, p, count * sizeof(REAL));
+    return x;
+}
+
+/* out[o][p] = sum over c of weight[o][c] times x[c][p], for `outputs` (a constant) rows of both. */
+INLINE void project_block(REAL *out, long stride, const REAL *weight, const REAL *x, long channels, long pixels,
+                          const int outputs) {
+    for (long p = 0; p < pixels; p += 2 * LANES) {
+        vec first[BLOCK], second[BLOCK];
+        for (int o = 0; o < outputs; o++) first[o] = second[o] = all(0);
+        for (long c = 0; c < channels; c++) {
+            const REAL *here = x + c * pixels + p;
+            const vec x0 = load_some(here, pixels - p), x1 = load_some(here + LANES, pixels - p - LANES);
+#pragma GCC unroll 8
+            for (int o = 0; o < outputs; o++) {
+                first[o] += weight[o * channels + c] * x0;
+                second[o] += weight[o * channels + c] * x1;
+            }
+        }
+        for (int o = 0; o < outputs; o++) {
+            store(out + o * stride + p, first[o]);
+            store(out + o * stride + p + LANES, second[o]);
+        }
+    }
+}
+
+/* dx[c][p] += sum over o of weight[o][c] times slopes[o][p], for `inputs` (a constant) channels. */
+INLINE void project_back_block(REAL *dx, long stride, const REAL *weight, const REAL *slopes, long channels, long outputs,
+                               long pixels, const int inputs) {
+    for (long p = 0; p < pixels; p += 2 * LANES) {
+        vec first[BLOCK], second[BLOCK];
+        for (int c = 0; c < inputs; c++) {
+            first[c] = load(dx + c * stride + p);
+            second[c] = load(dx + c * stride + p + LANES);
+        }
+        for (long o = 0; o < outputs; o++) {
+            const vec s0 = load(slopes + o * stride + p), s1 = load(slopes + o * stride + p + LANES);
+#pragma GCC unroll 8
+            for (int c = 0; c < inputs; c++) {
+                first[c] += weight[o * channels + c] * s0;
+                second[c] += weight[o * channels + c] * s1;
+            }
+        }
+        for (int c = 0; c < inputs; c++) {
+            store(dx + c * stride + p, first[c]);
+            store(dx + c * stride + p + LANES, second[c]);
+        }
+    }
+}
+
+/* dweight[o][c] += sum over p of slopes[o][p] times x[c][p], which comes pixel by pixel: vectors hold channels here. */
+INLINE void weight_block(REAL *dweight, long width, const REAL *slopes, long stride, const REAL *by_pixel, long pixels,
+                         const int outputs) {
+    for (long c = 0; c < width; c += LANES) {
+        vec sums[BLOCK];
+        for (int o = 0; o < outputs; o++) sums[o] = load(dweight + o * width + c);
+        for (long p = 0; p < pixels; p++) {
+            const vec x = load(by_pixel + p * width + c);
+#pragma GCC unroll 8
+            for (int o = 0; o < outputs; o++) sums[o] += slopes[o * stride + p] * x;
+        }
+        for (int o = 0; o < outputs; o++) store(dweight + o * width + c, sums[o]);
+    }
+}
+
+/* The rows of the weights that make a head's queries, keys (may be missing) or values: the first of them. */
+INLINE long weight_row(const problem *j, long head, int part) {
+    const int before = part == 2 && !j->keys ? 1 : part;
+    return (before * j->heads + head) * j->d;
+}
+
+/* From the planes' point of view: flat numbers are a tensor like any other. */
+INLINE tensor flat_tensor(const workspace *s, int part) {
+    return (tensor){.data = s->flat + part * s->job->d * s->stride, .channel = s->stride, .row = s->job->w, .col = 1};
+}
+
+/* Fills the planes of queries, keys and values. */
+static void project(workspace *s, long image, long head, long column) {
+    const problem *j = s->job;
+    const long pixels = j->h * j->w;
+    const REAL *x = j->x + image * j->channels * pixels;
+    REAL *planes[] = {s->q, s->k, s->v};
+    for (int part = 0; part < 3; part++) {
+        if (part == 1 && !j->keys) continue;
+        const REAL *weight = j->weight + weight_row(j, head, part) * j->channels;
+        REAL *out = s->flat + part * j->d * s->stride;
+        long o = 0;
+        for (; o + BLOCK <= j->d; o += BLOCK)
+            project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, BLOCK);
+        for (; o < j->d; o++)
+            project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, 1);
+        fetch(planes[part] + column, flat_tensor(s, part), s, 0);
+    }
+}
+
+/* From the gradients of queries, keys and values in the planes to those of the input and the weights. */
+static void project_back(workspace *s, REAL *dweight, long head, long column) {
+    const problem *j = s->job;
+    const long pixels = j->h * j->w, width = j->width;
+    const REAL *planes[] = {s->out, s->to_k, s->to_v};
+    for (int part = 0; part < 3; part++) {
+        if (part == 1 && !j->keys) continue;
+        const long row = weight_row(j, head, part);
+        const REAL *slopes = s->flat + part * j->d * s->stride;
+        deliver(flat_tensor(s, part), planes[part] + column, s, 0);
+        long c = 0, o = 0;
+        const REAL *weight = j->weight + row * j->channels;
+        for (; c + BLOCK <= j->channels; c += BLOCK)
+            project_back_block(s->dx + c * s->stride, s->stride, weight + c, slopes, j->channels, j->d, pixels, BLOCK);
+        for (; c < j->channels; c++)
+            project_back_block(s->dx + c * s->stride, s->stride, weight + c, slopes, j->channels, j->d, pixels, 1);
+        for (; o + BLOCK <= j->d; o += BLOCK)
+            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, s->by_pixel, pixels, BLOCK);
+        for (; o < j->d; o++)
+            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, s->by_pixel, pixels, 1);
+    }
+}
+
+/* Before the heads of an image: no gradient yet, and its pixels one by one. */
+static void begin_image(workspace *s, long image) {
+    const problem *j = s->job;
+    const long pixels = j->h * j->w, width = j->width;
+    memset(s->dx, 0, j->channels * s->stride * sizeof(REAL));
+    for (long first = 0; first < pixels; first += LANES) /* a few pixels at a time: their channels fit the first cache */
+        for (long c = 0; c < j->channels; c++) {
+            const REAL *row = j->x + (image * j->channels + c) * pixels;
+            for (long p = first; p < least(first + LANES, pixels); p++) s->by_pixel[p * width + c] = row[p];
+        }
+}
+
+static void end_image(workspace *s, long image) {
+    const problem *j = s->job;
+    const long pixels = j->h * j->w;
+    for (long c = 0; c < j->channels; c++)
+        copy(j->dx + (image * j->channels + c) * pixels, s->dx + c * s->stride, pixels);
+}

@@ -1,0 +1,197 @@
+"""Local attention in Triton on a CUDA device: logits and weights that never leave the registers.
+
+The arithmetic is in `gpu_programs.py`, in float32 whatever the inputs are; here it is decided how many pixels a program
+takes, and tensors become pointers and strides. No block size is searched for by trial and nothing is added atomically,
+so two runs on one device give the same bits.
+
+Triton is imported at the first call: where there is none (macOS, Windows, builds of PyTorch for the CPU) the rest of
+the package works without. With TRITON_INTERPRET=1 in the environment the programs run on CPU tensors, slowly, for
+tests.
+"""
+
+import functools
+import importlib.util
+import os
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from sasa_tutorial.kernels.operators import empty_lse, operator, or_nothing
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+LARGEST_D = 128
+CELLS = 9  # of a window row that are unrolled: the windows of the paper's networks, k = 7, are one segment
+LARGEST_INT = 2**31 - 1
+
+
+def problem() -> str:
+    """Why this backend cannot run here; empty where it can."""
+    return _problem(_interpreting())
+
+
+def refuses(q: Tensor, v: Tensor) -> str:
+    """Why it cannot take these tensors; empty where it can."""
+    if q.device.type != "cuda" and not (q.device.type == "cpu" and _interpreting()):
+        return f"it computes on CUDA devices, and the tensors are on {q.device}"
+    if q.dtype not in DTYPES or v.dtype not in DTYPES:
+        other = q.dtype if q.dtype not in DTYPES else v.dtype
+        return f"it computes in float32 and takes float32, bfloat16 and float16, got {other}"
+    if q.shape != v.shape:
+        return f"it needs as many value channels as query channels, got {v.shape[2]} and {q.shape[2]}"
+    if q.shape[2] > LARGEST_D:
+        return f"it takes at most {LARGEST_D} channels a head, got {q.shape[2]}"
+    return ""
+
+
+def forward(
+    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The weighted sum of the values in each window, and lse."""
+    out, lse = torch.empty_like(v), empty_lse(q)
+    if q.numel():
+        from sasa_tutorial.kernels import gpu_programs
+
+        keys, rows, cols = _given(q, k, row, col)
+        run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
+        strides = _strides(q, keys, v, out)
+        with _device(q):
+            gpu_programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
+    return out, lse
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    row: Tensor | None,
+    col: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    reach: list[int],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v, row and col."""
+    to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
+    if not q.numel():
+        return to_q, to_k, to_v, *(torch.zeros_like(or_nothing(table, q)) for table in (row, col))
+    from sasa_tutorial.kernels import gpu_programs
+
+    keys, rows, cols = _given(q, k, row, col)
+    units, (h, w) = q.shape[0] * q.shape[1], q.shape[3:]
+    mean = torch.empty_like(lse)
+    planes = 2 * (reach[0] + reach[1] + 1)
+    offsets = lse.new_empty((units, planes, h, w) if row is not None else 1)
+    to_keys = to_k if k is not None else to_q
+    run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, out, to_q))
+    grid, segments = run.pop("grid"), sizes[-1]
+    # A table a program, and a segment where several hold the same rows; added up here, always in the same order.
+    to_row = lse.new_empty((*grid, segments, *row.shape) if row is not None else 1)
+    to_col = lse.new_empty((*grid, *col.shape) if col is not None else 1)
+    with _device(q):
+        gpu_programs.queries_program[grid](
+            *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, to_q, to_row, to_col),
+            *_strides(grad, q, keys, v, out, to_q),
+            *sizes,
+            **run,
+        )
+        run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, to_keys, to_v))
+        grid = run.pop("grid")
+        del run["d_row"], run["C"]
+        gpu_programs.keys_program[grid](
+            *(grad, q, keys, v, lse, mean, offsets, to_keys, to_v),
+            *_strides(grad, q, keys, v, to_keys, to_v),
+            *sizes,
+            **run,
+        )
+    if row is None or col is None:
+        return to_q, to_k, to_v, or_nothing(row, q), or_nothing(col, q)
+    return to_q, to_k, to_v, to_row.sum(dim=(0, 1)).to(row.dtype), to_col.sum(dim=0).to(col.dtype)
+
+
+attend = operator("triton", forward, backward)
+
+
+@torch.compiler.assume_constant_result
+def _interpreting() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
+
+
+@functools.cache
+def _problem(interpreting: bool) -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if interpreting:
+        return ""
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        return "there is no CUDA device"
+    if torch.cuda.get_device_capability() < (7, 5):
+        return f"Triton needs a Turing device or a newer one, this is a {torch.cuda.get_device_name()}"
+    return ""
+
+
+def _given(q: Tensor, k: Tensor | None, row: Tensor | None, col: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Pointers have to point somewhere: what was not given is q, and not read."""
+    return (q if k is None else k), *(q if table is None else table.contiguous() for table in (row, col))
+
+
+def _strides(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(stride for x in tensors for stride in x.stride())
+
+
+def _device(q: Tensor) -> torch.cuda.device | nullcontext:
+    return torch.cuda.device(q.device) if q.device.type == "cuda" else nullcontext()
+
+
+def _vector(tensors: tuple[Tensor, ...]) -> int:
+    """How many channels are 16 bytes, where the channels of every pixel start at a multiple of 16 bytes; else 0."""
+    size = max(x.element_size() for x in tensors)
+    last = [x for x in tensors if x.stride(2) == 1]
+    aligned = all(
+        x.data_ptr() % 16 == 0 and all(x.stride(i) * x.element_size() % 16 == 0 for i in (0, 1, 3, 4)) for x in last
+    )
+    return 16 // size if last and aligned else 0
+
+
+def _sizes(
+    q: Tensor, k: Tensor | None, row: Tensor | None, reach: list[int], tensors: tuple[Tensor, ...]
+) -> tuple[dict, tuple[int, ...]]:
+    """What a program is compiled for (and the grid), and its numbers.
+
+    A thread has at most 255 registers. Of each channel of each of its S pixels it keeps 2 numbers forward, 3 or 4
+    backward: two pixels fit up to 16 channels, one up to 32. Beyond that a pixel is shared by 2 or 4 threads of one
+    warp: tiles of fewer than 32 pixels make Triton lay the channels over the rest of the warp. Programs are small, one
+    or two warps, because images are: 32 x 32 pixels are 8 programs a head.
+    """
+    b, heads, d, h, w = q.shape
+    padded = 1 << (d - 1).bit_length()
+    pixels = 2 if padded <= 16 else 1
+    warps = 2 if padded <= 32 and h * -(-w // pixels) > 32 else 1
+    threads = 32 * warps if padded <= 32 else 32 * 32 // padded
+    columns = 2 * reach[1] + 1
+    segments = -(-columns // CELLS)
+    cells = -(-columns // segments)
+    blocks = -(-h * -(-w // pixels) // threads)
+    # Offsets inside one head of one image; those of image and head are 64 bits in any case.
+    ends = (sum((n - 1) * abs(stride) for n, stride in zip(x.shape[2:], x.stride()[2:], strict=True)) for x in tensors)
+    wide = max(*ends, 2 * (reach[0] + reach[1] + 1) * h * w) > LARGEST_INT // 2
+    run = {
+        "grid": (b * heads * blocks,),
+        "d": d,
+        "d_row": 0 if row is None else len(row),
+        "D": padded,
+        "S": pixels,
+        "P": threads,
+        "CELLS": cells,
+        "C": 1 << (cells - 1).bit_length(),
+        "CONTENT": k is not None,
+        "TABLES": row is not None,
+        "WIDE": wide,
+        "VECTOR": min(padded, _vector(tensors)),
+        "IN_ORDER": not _interpreting(),
+        "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
+        "num_warps": warps,
+    }
+    if padded <= 8:
+        run["maxnreg"] = 128  # two programs of 128 hide more waiting than one of 255
+    return run, (heads, h, w, *reach, segments)

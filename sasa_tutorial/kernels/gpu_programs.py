@@ -1,0 +1,243 @@
+"""The three Triton programs of local attention; `gpu.py` starts them. Only this file and `gpu_tiles.py` need Triton.
+
+Every thread keeps S neighbouring pixels of a row, with all their channels, in registers. A column of the window is
+loaded once and used by each of the S pixels that see it, and every sum over channels stays inside a thread: P, the last
+axis of all tiles, is what is spread over the threads. So pixels, and memory along a row, go with the threads, and
+nothing passes between them but the sums for the tables.
+
+The cells of a window row are worked on in segments of at most CELLS: the loop over a segment is unrolled, those over
+segments and rows are not, so that one compiled program serves all windows of about the same width.
+
+Where the columns of an image lie side by side, loads are one number wide on purpose: pointers are not specialized on
+their alignment, because wide loads along a row would have the compiler choose layouts in which the sums cross threads.
+Where the channels lie side by side, each thread reads those of its pixel 16 bytes at a time. The strides of channels
+are constants of a compiled program: the channels of a pixel are one address and constant distances from it.
+"""
+
+import triton
+import triton.language as tl
+
+from sasa_tutorial.kernels.gpu_tiles import (
+    LN2,
+    LOG2E,
+    LOWEST,
+    NOTHING,
+    channels,
+    col_mask,
+    col_offset,
+    now,
+    own,
+    place,
+    read_column,
+    read_plane,
+    row_offset,
+    write,
+    write_plane,
+)
+
+# Not specialized: pointers, so that no load becomes wider than it says here, and sizes, to compile once for all.
+AS_THEY_ARE = ("grad", "q", "k", "v", "row", "col", "out", "lse", "mean", "offsets")
+AS_THEY_ARE += ("to_q", "to_k", "to_v", "to_row", "to_col", "heads", "h", "w", "ry", "rx", "segments")
+
+
+@triton.jit(do_not_specialize=AS_THEY_ARE)
+def forward_program(
+    q, k, v, row, col, out, lse,
+    qb, qh, qc: tl.constexpr, qy, qx, kb, kh, kc: tl.constexpr, ky, kx,
+    vb, vh, vc: tl.constexpr, vy, vx, ob, oh, oc: tl.constexpr, oy, ox,
+    heads, h, w, ry, rx, segments,
+    d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
+    CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+):  # fmt: skip
+    """out and lse of S P queries, by an online softmax: one window row's segment after the other."""
+    unit, image, head, plane, y, x = place(tl.program_id(0), heads, h, w, S, P, WIDE)
+    s, c, cell = tl.arange(0, S), channels(D, WIDE), tl.arange(0, C)[:, None, None]
+    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR) * LOG2E
+    keys, values = k + image * kb + head * kh, v + image * vb + head * vh
+    seen_by = cell + s[None, :, None]  # cell n of pixel s is in the column n + s of a segment
+    most = tl.full([S, P], LOWEST, tl.float32)
+    total = tl.zeros([S, P], tl.float32)
+    mixed = tl.zeros([S, D, P], tl.float32)
+    for segment in range(segments):
+        by_col = tl.zeros([C, S, P], tl.float32)
+        if TABLES:
+            for n in tl.static_range(CELLS):
+                offset = col_offset(col, c, segment * CELLS + n, rx, d_row, d)
+                by_col = tl.where(cell == n, tl.sum(query * offset[None, :, None], 1)[None, :, :], by_col)
+        is_cell = (cell < CELLS) & (segment * CELLS + cell <= 2 * rx)
+        left = x + segment * CELLS - rx
+        for a in range(2 * ry + 1):
+            there = y + (a - ry)
+            in_row = (there >= 0) & (there < h)
+            logits = tl.full([C, S, P], float("-inf"), tl.float32)
+            for j in tl.static_range(CELLS + S - 1):
+                inside = in_row & (left + j >= 0) & (left + j < w)
+                dots = tl.zeros([S, P], tl.float32)
+                if CONTENT:
+                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)
+                    dots = now(tl.sum(query * key[None, :, :], 1), IN_ORDER)
+                logits = tl.where((seen_by == j) & inside[None, None, :], dots[None, :, :], logits)
+            if TABLES:
+                by_row = tl.sum(query * row_offset(row, c, a, ry, d_row)[None, :, None], 1)
+                logits += by_col + by_row[None, :, :]
+            logits = tl.where(is_cell, logits, float("-inf"))
+            top = tl.maximum(most, tl.max(logits, 0))
+            weights = tl.exp2(logits - top[None, :, :])
+            fade = tl.exp2(most - top)
+            most = top
+            total = total * fade + tl.sum(weights, 0)
+            mixed = mixed * fade[:, None, :]
+            for j in tl.static_range(CELLS + S - 1):
+                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
+                weight = tl.sum(tl.where(seen_by == j, weights, NOTHING), 0)
+                seen = (s <= j) & (j - s < CELLS)
+                mixed += tl.where(seen[:, None, None], weight[:, None, :] * value[None, :, :], NOTHING)
+                mixed = now(mixed, IN_ORDER)
+    total = tl.where(total > 0, total, 1.0)  # only where there is no pixel
+    write(out + image * ob + head * oh, mixed / total[:, None, :], c, y, x, oc, oy, ox, h, w, d, S)
+    write_plane(lse + unit * plane, (most + tl.log2(total)) * LN2, y, x, h, w, S)
+
+
+@triton.jit(do_not_specialize=AS_THEY_ARE)
+def queries_program(
+    grad, q, k, v, row, col, out, lse, mean, offsets, to_q, to_row, to_col,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx,
+    kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
+    ob, oh, oc: tl.constexpr, oy, ox, tb, th, tc: tl.constexpr, ty, tx,
+    heads, h, w, ry, rx, segments,
+    d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
+    CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+):  # fmt: skip
+    """The gradient of S P queries, and their part of that of the tables, which the caller adds up.
+
+    For `keys_program` it leaves behind, in float32: mean, grad·out of each query, and offsets, q·row (2 ry + 1 planes)
+    and q·col (2 rx + 1 planes), so that a key need not compute them again for each query that sees it.
+    """
+    pid = tl.program_id(0)
+    unit, image, head, plane, y, x = place(pid, heads, h, w, S, P, WIDE)
+    s, c, cell = tl.arange(0, S), channels(D, WIDE), tl.arange(0, C)[:, None, None]
+    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR)
+    upstream = own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P, VECTOR)
+    result = own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P, VECTOR)
+    keys, values = k + image * kb + head * kh, v + image * vb + head * vh
+    live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
+    log_total = read_plane(lse + unit * plane, y, x, h, w, S, P) * LOG2E
+    average = tl.sum(upstream * result, 1)
+    write_plane(mean + unit * plane, average, y, x, h, w, S)
+    offsets += unit * (2 * ry + 2 * rx + 2) * plane
+    to_row += (pid.to(tl.int64) * segments * d_row) * (2 * ry + 1)
+    to_col += (pid.to(tl.int64) * (d - d_row)) * (2 * rx + 1)
+    seen_by = cell + s[None, :, None]
+    to_query = tl.zeros([S, D, P], tl.float32)
+    for segment in range(segments):
+        by_col = tl.zeros([C, S, P], tl.float32)
+        col_sums = tl.zeros([C, S, P], tl.float32)
+        if TABLES:
+            for n in tl.static_range(CELLS):
+                b = segment * CELLS + n
+                logit = now(tl.sum(query * col_offset(col, c, b, rx, d_row, d)[None, :, None], 1), IN_ORDER)
+                if b <= 2 * rx:
+                    write_plane(offsets + (2 * ry + 1 + b) * plane, logit, y, x, h, w, S)
+                by_col = tl.where(cell == n, logit[None, :, :], by_col)
+        left = x + segment * CELLS - rx
+        for a in range(2 * ry + 1):
+            there = y + (a - ry)
+            in_row = (there >= 0) & (there < h)
+            by_row = tl.zeros([S, P], tl.float32)
+            row_sum = tl.zeros([S, P], tl.float32)
+            if TABLES:
+                offset = row_offset(row, c, a, ry, d_row)[None, :, None]
+                by_row = tl.sum(query * offset, 1)
+                write_plane(offsets + a * plane, by_row, y, x, h, w, S)
+            for j in tl.static_range(CELLS + S - 1):
+                inside = in_row & (left + j >= 0) & (left + j < w)
+                seen = (s <= j) & (j - s < CELLS)
+                sees = seen[:, None] & (segment * CELLS + j - s <= 2 * rx)[:, None] & inside[None, :] & live
+                logit = by_row + tl.sum(tl.where(seen_by == j, by_col, NOTHING), 0)
+                if CONTENT:
+                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)
+                    logit += tl.sum(query * key[None, :, :], 1)
+                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
+                weight = tl.exp2(tl.where(sees, logit * LOG2E - log_total, float("-inf")))
+                to_logit = tl.where(sees, weight * (tl.sum(upstream * value[None, :, :], 1) - average), 0.0)
+                if CONTENT:
+                    to_query += tl.where(seen[:, None, None], to_logit[:, None, :] * key[None, :, :], NOTHING)
+                    to_query = now(to_query, IN_ORDER)
+                if TABLES:
+                    row_sum += tl.where(seen[:, None], to_logit, NOTHING)
+                    col_sums += tl.where(seen_by == j, to_logit[None, :, :], NOTHING)
+            if TABLES:
+                to_query += row_sum[:, None, :] * offset
+                part = tl.sum(tl.sum(query * row_sum[:, None, :], 0), 1)
+                tl.store(to_row + (segment * d_row + c) * (2 * ry + 1) + a, part, mask=c < d_row)
+        if TABLES:
+            for n in tl.static_range(CELLS):
+                b = segment * CELLS + n
+                col_sum = tl.sum(tl.where(cell == n, col_sums, NOTHING), 0)
+                to_query += col_sum[:, None, :] * col_offset(col, c, b, rx, d_row, d)[None, :, None]
+                to_query = now(to_query, IN_ORDER)
+                part = tl.sum(tl.sum(query * col_sum[:, None, :], 0), 1)
+                tl.store(to_col + (c - d_row) * (2 * rx + 1) + b, part, mask=col_mask(c, b, rx, d_row, d))
+    write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, S)
+
+
+@triton.jit(do_not_specialize=AS_THEY_ARE)
+def keys_program(
+    grad, q, k, v, lse, mean, offsets, to_k, to_v,
+    gb, gh, gc: tl.constexpr, gy, gx, qb, qh, qc: tl.constexpr, qy, qx,
+    kb, kh, kc: tl.constexpr, ky, kx, vb, vh, vc: tl.constexpr, vy, vx,
+    tb, th, tc: tl.constexpr, ty, tx, ub, uh, uc: tl.constexpr, uy, ux,
+    heads, h, w, ry, rx, segments,
+    d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
+    CELLS: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+):  # fmt: skip
+    """The gradients of S P keys and values: each gathers from the queries that see it, so nothing is added atomically.
+
+    A key is in cell (a, b) of the query that lies at minus the offset of that cell.
+    """
+    unit, image, head, plane, y, x = place(tl.program_id(0), heads, h, w, S, P, WIDE)
+    s, c = tl.arange(0, S), channels(D, WIDE)
+    value = own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P, VECTOR)
+    to_value = tl.zeros([S, D, P], tl.float32)
+    if CONTENT:
+        key = own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P, VECTOR)
+        to_key = tl.zeros([S, D, P], tl.float32)
+    live = (y < h)[None, :] & (x[None, :] + s[:, None] < w)
+    queries, upstreams = q + image * qb + head * qh, grad + image * gb + head * gh
+    lse += unit * plane
+    mean += unit * plane
+    offsets += unit * (2 * ry + 2 * rx + 2) * plane
+    for segment in range(segments):
+        left = x + rx - segment * CELLS - (CELLS - 1)
+        for a in range(2 * ry + 1):
+            there = y - (a - ry)
+            in_row = (there >= 0) & (there < h)
+            for j in tl.static_range(CELLS + S - 1):
+                inside = in_row & (left + j >= 0) & (left + j < w)
+                pixel = there * w + left + j
+                n = s + (CELLS - 1 - j)  # the cell of the segment in which the query in this column has pixel s
+                seen = (n >= 0) & (n < CELLS)
+                b = segment * CELLS + n
+                sees = (seen & (b <= 2 * rx))[:, None] & inside[None, :] & live
+                query = read_column(queries, c, there, left + j, qc, qy, qx, h, w, d, D, P, VECTOR)
+                upstream = read_column(upstreams, c, there, left + j, gc, gy, gx, h, w, d, D, P, VECTOR)
+                logit = tl.zeros([S, P], tl.float32)
+                if CONTENT:
+                    logit += tl.sum(key * query[None, :, :], 1)
+                if TABLES:
+                    by_col = offsets + ((2 * ry + 1 + b) * plane)[:, None] + pixel[None, :]
+                    logit += tl.load(by_col, mask=sees, other=0.0)
+                    logit += tl.load(offsets + a * plane + pixel, mask=inside, other=0.0)[None, :]
+                log_total = tl.load(lse + pixel, mask=inside, other=0.0)[None, :]
+                average = tl.load(mean + pixel, mask=inside, other=0.0)[None, :]
+                weight = tl.exp2(tl.where(sees, (logit - log_total) * LOG2E, float("-inf")))
+                to_value += tl.where(seen[:, None, None], weight[:, None, :] * upstream[None, :, :], NOTHING)
+                if CONTENT:
+                    to_logit = tl.where(sees, weight * (tl.sum(value * upstream[None, :, :], 1) - average), 0.0)
+                    to_key += tl.where(seen[:, None, None], to_logit[:, None, :] * query[None, :, :], NOTHING)
+    if CONTENT:
+        write(to_k + image * tb + head * th, to_key, c, y, x, tc, ty, tx, h, w, d, S)
+    write(to_v + image * ub + head * uh, to_value, c, y, x, uc, uy, ux, h, w, d, S)

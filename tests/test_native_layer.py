@@ -1,0 +1,134 @@
+"""Projections and attention in one step: the same numbers as one after the other, and less in memory."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sasa_tutorial import kernels
+from sasa_tutorial.kernels import native_layer
+from sasa_tutorial.layers import LocalSelfAttention2d
+
+pytestmark = pytest.mark.skipif(
+    "native" not in kernels.available_backends(), reason=kernels.why_unavailable("native") or "native runs here"
+)
+
+
+def in_one_step(layer, x):
+    assert kernels.projects(x, layer.to_v.weight)
+    return layer(x)
+
+
+def one_after_the_other(layer, x):
+    handle = layer.to_v.register_forward_hook(lambda *_: None)  # somebody watches the projection: it has to happen
+    y = layer(x)
+    handle.remove()
+    return y
+
+
+def results(function, layer, x, upstream):
+    y = function(layer, x)
+    return y, *torch.autograd.grad(y, [x, *layer.parameters()], upstream)
+
+
+@pytest.mark.parametrize(
+    ("shape", "out", "k", "heads", "options"),
+    [
+        ((2, 6, 5, 6), 8, 3, 2, {}),
+        ((3, 16, 32, 32), 16, 7, 2, {}),
+        ((1, 1, 1, 1), 2, 3, 1, {}),
+        ((4, 5, 9, 17), 24, 5, 3, {"content": False}),
+        ((2, 20, 8, 8), 16, 3, 1, {"relative": False}),
+        ((2, 7, 2, 30), 13, 7, 1, {}),
+        ((2, 40, 3, 3), 32, 11, 2, {}),
+    ],
+    ids=str,
+)
+def test_values_and_gradients_are_those_of_two_steps(shape, out, k, heads, options):
+    layer = LocalSelfAttention2d(shape[1], out, k, heads, **options).double()
+    x = torch.randn(shape, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(shape[0], out, *shape[2:], dtype=torch.float64)
+    expected = results(one_after_the_other, layer, x, upstream)
+    for images in (x, x.detach().to(memory_format=torch.channels_last).requires_grad_()):
+        for found, wanted in zip(results(in_one_step, layer, images, upstream), expected, strict=True):
+            assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_are_those_of_finite_differences():
+    layer = LocalSelfAttention2d(3, 4, 3, heads=2).double()
+    x = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: in_one_step(layer, x), [x, *layer.parameters()])
+
+
+def test_a_gradient_that_is_one_number_everywhere_is_taken():
+    layer, x = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(3, 4, 5, 5, requires_grad=True)
+    (found,) = torch.autograd.grad(layer(x).sum(), x)
+    (expected,) = torch.autograd.grad(layer(x), x, torch.ones(3, 8, 5, 5))
+    assert torch.equal(found, expected)
+
+
+def test_threads_do_not_change_a_bit():
+    layer, x = LocalSelfAttention2d(8, 16, 5, heads=2), torch.randn(5, 8, 9, 11, requires_grad=True)
+    found = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found.append(results(in_one_step, layer, x, torch.ones(5, 16, 9, 11)))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_queries_keys_and_values_are_not_kept_for_the_backward_pass():
+    layer, x = LocalSelfAttention2d(8, 8, 3, heads=2), torch.randn(2, 8, 16, 16, requires_grad=True)
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.setdefault(t.data_ptr(), t.numel()) and t, lambda t: t
+    ):
+        in_one_step(layer, x)
+    images = x.numel()
+    assert sum(kept.values()) < 2.5 * images  # the input, the output, a number for each query of two heads; weights
+
+
+def test_the_operator_passes_pytorchs_own_check():
+    layer, x = LocalSelfAttention2d(3, 4, 3, heads=2), torch.randn(2, 3, 4, 5, requires_grad=True)
+    weight = torch.cat([p.weight.flatten(1) for p in (layer.to_q, layer.to_k, layer.to_v)])
+    operator = torch.ops.sasa_tutorial.native_projected_local_attention.default
+    for tables in ((layer.offsets.row, layer.offsets.col), (None, None)):
+        torch.library.opcheck(operator, (x, weight, *tables, 2, True, [1, 1]), raise_exception=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"content": False}, {"relative": False}], ids=str)
+def test_flops_are_counted_as_in_two_steps(options):
+    layer, x = LocalSelfAttention2d(6, 8, 3, heads=2, **options), torch.randn(2, 6, 5, 7, requires_grad=True)
+    counts = []
+    for function in (one_after_the_other, in_one_step):
+        with FlopCounterMode(display=False) as forward:
+            y = function(layer, x)
+        with FlopCounterMode(display=False) as backward:
+            y.sum().backward()
+        counts.append((forward.get_total_flops(), backward.get_total_flops()))
+    assert counts[0][0] == counts[1][0]
+    projections = 2 * 2 * 5 * 7 * 6 * 8 * (2 if "content" in options else 3)
+    assert counts[1][1] == counts[0][1] + projections, "made once more"
+
+
+def test_what_it_cannot_do_goes_the_other_way():
+    layer, x = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5)
+    weight = layer.to_v.weight
+    assert kernels.projects(x, weight)
+    assert not kernels.projects(x.bfloat16(), weight.bfloat16())
+    assert not kernels.projects(x, weight.double())
+    assert not kernels.projects(x.to("meta"), weight.to("meta"))
+    assert not kernels.projects(torch.empty(2, native_layer.MOST_CHANNELS + 1, 1, 1), weight)
+    with kernels.using("streaming"):
+        assert not kernels.projects(x, weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not kernels.projects(x, weight) and layer(x).dtype == torch.bfloat16
+    assert LocalSelfAttention2d(4, 8, 3, heads=2, grouped=True)(x).shape == (2, 8, 5, 5)
+    with pytest.raises(ValueError, match=r"float32 or float64 on a CPU.*got torch.bfloat16 of shape \(2, 4, 5, 5\)"):
+        kernels.projected_local_attention(x.bfloat16(), weight, None, weight, heads=2, kernel_size=3)
+
+
+def test_somebody_who_watches_a_projection_sees_it():
+    layer, x, seen = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5), []
+    layer.to_q.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    layer(x)
+    assert len(seen) == 1 and torch.equal(seen[0], torch.nn.functional.conv2d(x, layer.to_q.weight))
