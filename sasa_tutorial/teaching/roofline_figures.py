@@ -42,7 +42,7 @@ def roofline(
     right = max(ridge, *(x for x, _ in reached.values())) * 6
     ax.plot([left, ridge, right], [left * bytes_per_second / 1e9, peak, peak], color=QUIET, linewidth=2)
     ax.annotate(
-        f"fastest arithmetic: {peak:.3g} GFLOP/s", (right, peak), (0, 4), textcoords="offset points", ha="right"
+        f"fastest arithmetic: {peak:.3g} GFLOP/s", (right, peak), (0, 9), textcoords="offset points", ha="right"
     )
     text = f"copy: {bytes_per_second / 1e9:.3g} GB/s"
     middle = (left * ridge) ** 0.5
@@ -52,7 +52,7 @@ def roofline(
         mechanism = "convolution" if "conv" in name else "relative_offsets"
         ax.plot(x, y, marker, linestyle="none", markersize=7, color=MECHANISM_COLOURS[mechanism], label=name)
     ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs a byte)", ylabel="reached (GFLOP/s)")
-    ax.set(xlim=(left, right), ylim=(min(y for _, y in reached.values()) / 3, 2.5 * peak))
+    ax.set(xlim=(left, right), ylim=(min(y for _, y in reached.values()) / 3, 4 * peak))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
