@@ -146,7 +146,7 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
     help="float32, bfloat16 or float16.  [default: bfloat16 on a GPU that has it, else float32]",
 )
 @DEVICE
-@click.option("--only", multiple=True, metavar="PART", help="layers, network, growth or floor (GPU); repeatable.")
+@click.option("--only", multiple=True, metavar="PART", help="machine, layers, network, growth or floor; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--save", is_flag=True, help="Keep it with the records, in data/results, in place of this device's last.")
 def bench(
@@ -154,8 +154,9 @@ def bench(
 ) -> None:
     """Measure time and memory of local attention against convolution.
 
-    Layers at one setting, a training step of whole networks, how time grows with every size, and on a GPU how far above
-    the time of a plain copy attention is. The options set the layers; the networks have their own size.
+    What the machine can do at best, layers at one setting, a training step of whole networks, how time grows with
+    every size, and on a GPU how far above the time of a plain copy attention is. The options set the layers; the
+    networks have their own size.
     """
     if save and only:
         raise click.UsageError("--save keeps a whole document: leave --only out.")

@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import groupby, pairwise
 
 import pytest
@@ -23,6 +24,7 @@ from sasa_tutorial.bench.flex import FlexLocalSelfAttention2d
 from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, exponent, measure_growth, settings_over
 from sasa_tutorial.bench.layers import layer_passes, measure_layers
+from sasa_tutorial.bench.machine import Size, measure_machine
 from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, training_step
 from sasa_tutorial.bench.subjects import subjects
@@ -56,6 +58,8 @@ def everything_tiny():
         for module in ("layers", "network"):
             patch.setattr(f"sasa_tutorial.bench.{module}.peak_growth", lambda *_: 10**7)
         patch.setattr("sasa_tutorial.bench.document.default_network", lambda device: NETWORK)
+        small = partial(measure_machine, size=Size(side=4, images=1, channels=2), least_bytes=2**12)
+        patch.setattr("sasa_tutorial.bench.document.measure_machine", small)
         patch.setattr("sasa_tutorial.bench.document.settings_over", lambda factor, s: {1: s, 2: replace(s, batch=2)})
         yield patch
 
@@ -71,7 +75,7 @@ def document():
     """Every section."""
     with everything_tiny():
         found, steps = new_document(TINY, rounds=2), []
-        for part in parts(TINY, ("layers", "network", "growth"), rounds=2):
+        for part in parts(TINY, ("machine", "layers", "network", "growth"), rounds=2):
             before = len(steps)
             text = part.run(found, lambda: steps.append(1))
             assert len(steps) - before == part.steps, part.title
@@ -320,10 +324,33 @@ def test_the_floor_is_a_copy_of_as_many_bytes(monkeypatch):
     assert floor.of_floor == 2.5
 
 
+def test_the_rates_of_the_machine_follow_from_its_times(monkeypatch):
+    found, times = {}, {"matmul": Times(2.0, 2, 2), "copy": Times(4.0, 4, 4)}
+
+    def measured(actions, device, **_):
+        found.update(actions)
+        return times
+
+    monkeypatch.setattr("sasa_tutorial.bench.machine.interleaved", measured)
+    setting, size = replace(TINY, dtype="bfloat16"), Size(side=8, images=1, channels=2)
+    by_product, by_convolution = 2 * 8**3 / 2e-3, 2 * 32**2 * 7**2 * 2**2 / 0.5e-3
+    for ms, expected in ((0.5, by_convolution), (5000.0, by_product)):  # the faster of the two
+        times["convolution"] = Times(ms, ms, ms)
+        machine = measure_machine(setting, rounds=1, size=size, least_bytes=10**6)
+        assert machine.flops_per_second == pytest.approx(expected)
+    assert machine.copied_bytes == 10**6
+    assert machine.copy_bytes_per_second == pytest.approx(10**6 / 4e-3)
+    product, answer, target = (found[name]() for name in ("matmul", "convolution", "copy"))
+    assert product.dtype == answer.dtype == target.dtype == torch.bfloat16
+    assert answer.shape == (1, 2, 32, 32)
+    assert torch.equal(product, torch.mm(*found["matmul"].args)), "a product is computed"
+    assert 2 * target.nbytes == machine.copied_bytes and target.any(), "as many numbers are written as are counted"
+
+
 def test_a_gpu_has_a_floor_and_a_cpu_has_none():
     assert sections_for(torch.device("cuda")) == SECTIONS
     assert "floor" not in sections_for(torch.device("cpu"))
-    with pytest.raises(ValueError, match="on cpu there are layers, network, growth, got 'floor'"):
+    with pytest.raises(ValueError, match="on cpu there are machine, layers, network, growth, got 'floor'"):
         list(parts(TINY, ("floor",), rounds=1))
 
 
@@ -357,6 +384,7 @@ def test_a_document_says_what_it_was_measured_on(document):
     assert [row["name"] for row in document["network"]] == list(NETWORKS)
     assert list(dict.fromkeys(row["factor"] for row in document["growth"])) == list(FACTORS)
     assert "forward / floor" in tables.floor(document["floor"])
+    assert "GFLOP/s" in tables.machine(document["machine"])
 
 
 def test_a_saved_document_is_read_back_and_replaces_only_its_own_device(document, results):
@@ -378,9 +406,14 @@ def damaged(document):
     yield "field", json.dumps(missing), "fields: missing or unknown: growth"
     yield "row", json.dumps(row), "layers: missing or unknown: both, forward, peak_bytes, setting"
     yield "section", json.dumps({**document, "network": 3}), "is not a benchmark record"
+    yield (
+        "machine",
+        json.dumps({**document, "machine": {"side": 1}}),
+        "machine: missing or unknown: convolution, copied",
+    )
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 def test_a_damaged_record_is_named_with_a_way_out(document, results, which):
     name, text, message = list(damaged(document))[which]
     (results / f"bench-{name}.json").write_text(text)
@@ -391,7 +424,7 @@ def test_a_damaged_record_is_named_with_a_way_out(document, results, which):
 
 def test_the_committed_benchmarks_can_be_read():
     for document in bench_documents():
-        assert document["device"] and all(document[section] for section in ("layers", "network", "growth"))
+        assert document["device"] and all(document[section] for section in ("machine", "layers", "network", "growth"))
 
 
 # The command
@@ -415,7 +448,7 @@ def test_the_command_saves_what_it_shows(tiny, results):
     result = bench("--save")
     (document,) = bench_documents()
     assert "saved in " in result.stdout and document["device"] in result.stdout.splitlines()[0]
-    for show, section in ((tables.layers, "layers"), (tables.network, "network")):
+    for show, section in ((tables.machine, "machine"), (tables.layers, "layers"), (tables.network, "network")):
         assert show(document[section]) in result.stdout
 
 
@@ -433,7 +466,7 @@ def test_ctrl_c_loses_nothing_that_was_measured(tiny, results):
     ("options", "message"),
     [
         (("--save", "--only", "layers"), "leave --only out"),
-        (("--only", "floor", "--device", "cpu"), "on cpu there are layers, network, growth, got 'floor'"),
+        (("--only", "floor", "--device", "cpu"), "on cpu there are machine, layers, network, growth, got 'floor'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(command, options, message):

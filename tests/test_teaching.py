@@ -19,8 +19,13 @@ from sasa_tutorial.teaching import (
     explorer,
     growth_of_time,
     layer_times,
+    moved_and_held,
+    not_measured_yet,
     offset_tables,
+    roofline,
+    shared_loads,
     time_per_pixel,
+    time_shares,
     training_speed,
     use_style,
     window_in_image,
@@ -330,3 +335,80 @@ def test_figures_of_measurements_fit(draw):
     draw(MEASURED)
     width, height = plt.gcf().get_size_inches()
     assert width <= 6 and height <= 3
+
+
+# From FLOPs to seconds
+
+POINTS = {
+    "convolution 3x3": (2e9, 2e7, 0.02),
+    "attention, unfold": (1e9, 4e9, 1.0),
+    "attention, native": (1e9, 1e8, 0.02),
+}
+
+
+def test_points_lie_at_their_intensity_and_rate_under_the_ceilings():
+    ax = roofline(POINTS, flops_per_second=2e11, bytes_per_second=2e10)
+    roof, *points = ax.lines
+    assert np.allclose(roof.get_xdata()[1], 10) and np.allclose(roof.get_ydata()[1:], 200), "the ridge, in GFLOP/s"
+    assert roof.get_ydata()[0] == pytest.approx(20 * roof.get_xdata()[0])
+    found = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in points}
+    assert found == {name: pytest.approx((f / b, f / t / 1e9)) for name, (f, b, t) in POINTS.items()}
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    for x, y in found.values():
+        assert ax.get_xlim()[0] < x < ax.get_xlim()[1] and ax.get_ylim()[0] < y < ax.get_ylim()[1]
+    assert texts(ax) == ["fastest arithmetic: 200 GFLOP/s", "copy: 20 GB/s"]
+    colours = [to_hex(line.get_color()).upper() for line in points]
+    assert colours == [MECHANISM_COLOURS[name] for name in ("convolution", "relative_offsets", "relative_offsets")]
+
+
+def test_what_is_moved_and_what_is_held_have_a_panel_each():
+    rows = {"unfold": (475.0, 49.0), "fused": (4.125, 1.0)}
+    panels = moved_and_held(rows, dict.fromkeys(rows, "relative_offsets"))
+    assert [[bar.get_width() for bar in ax.patches] for ax in panels] == [[475, 4.125], [49, 1]]
+    assert [texts(ax) for ax in panels] == [["475", "4.12"], ["49", "1"]]
+
+
+@pytest.mark.parametrize(("kernel_size", "lanes"), [(7, 8), (3, 4), (5, 16)])
+def test_the_shared_load_lies_in_the_windows_of_all_pixels(kernel_size, lanes):
+    ax = shared_loads(kernel_size, lanes)
+    shapes = {shape.get_label(): shape for shape in ax.patches if shape.get_label()}
+    upper, frame, lower, frame_below, load = shapes.values()
+    reach = kernel_size // 2
+    assert load.get_width() == lanes
+    for pixels, window in ((upper, frame), (lower, frame_below)):
+        assert pixels.get_width() == lanes
+        assert window.get_width() == window.get_height() == kernel_size
+        centre = (window.get_x() + reach, window.get_y() + reach)
+        assert centre == pixels.get_xy(), "the window is that of the vector's first pixel"
+        across, down = load.get_x() - pixels.get_x(), load.get_y() - pixels.get_y()
+        assert max(abs(across), abs(down)) <= reach, "the same cell of each pixel's window"
+
+
+def test_shares_of_time_follow_one_another_to_a_hundred():
+    shares = {"a": {"convolutions": 0.5, "attention": 0.3, "rest": 0.2}}
+    shares["b"] = {"convolutions": 0.97, "attention": 0.0, "rest": 0.03}
+    ax = time_shares(shares, {"convolutions": "convolution", "attention": "relative_offsets"}, label="share (%)")
+    spans = [(bar.get_x(), bar.get_width()) for bar in ax.patches]
+    assert spans == [pytest.approx(span) for span in ((0, 50), (0, 97), (50, 30), (97, 0), (80, 20), (97, 3))]
+    assert texts(ax) == ["50", "97", "30", "20"], "a number where there is room for it"
+    assert to_hex(ax.patches[2].get_facecolor()).upper() == MECHANISM_COLOURS["relative_offsets"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        not_measured_yet,
+        shared_loads,
+        lambda: roofline(POINTS, flops_per_second=2e11, bytes_per_second=2e10),
+        lambda: moved_and_held({"a": (1, 1)}, {"a": "convolution"}),
+        lambda: time_shares({"a": {"rest": 1}}, {}, label="share"),
+    ],
+)
+def test_figures_of_flops_and_seconds_fit(draw):
+    draw()
+    width, height = plt.gcf().get_size_inches()
+    assert width <= 6 and height <= 3
+
+
+def test_what_was_not_measured_says_how_to():
+    assert "sasa-tutorial bench --save" in not_measured_yet().texts[0].get_text()

@@ -13,13 +13,14 @@ from sasa_tutorial.bench import tables
 from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, measure_growth, settings_over
 from sasa_tutorial.bench.layers import measure_layers
+from sasa_tutorial.bench.machine import measure_machine
 from sasa_tutorial.bench.network import NETWORKS, default_network, measure_network
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.subjects import subjects
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.training.environment import commit, device_name, processor_name
 
-SECTIONS = ("layers", "network", "growth", "floor")
+SECTIONS = ("machine", "layers", "network", "growth", "floor")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator
         if section not in sections_for(device):
             raise ValueError(f"on {device.type} there are {', '.join(sections_for(device))}, got {section!r}")
     timed = rounds + 1
+    if "machine" in sections:
+        yield Part("machine", "machine", timed, partial(measure_machine, setting, rounds=rounds), tables.machine)
     if "layers" in sections:
         steps = timed + len(subjects(setting))
         yield Part("layers", "layers", steps, partial(measure_layers, setting, rounds=rounds), tables.layers)
@@ -93,6 +96,7 @@ def new_document(setting: Setting, *, rounds: int) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": rounds,
         "setting": asdict(setting),
+        "machine": None,
         "layers": [],
         "network": [],
         "growth": [],

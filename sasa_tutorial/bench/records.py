@@ -10,11 +10,13 @@ from sasa_tutorial import paths
 from sasa_tutorial.bench.floor import Floor
 from sasa_tutorial.bench.growth import Curve
 from sasa_tutorial.bench.layers import LayerResult
+from sasa_tutorial.bench.machine import Machine
 from sasa_tutorial.bench.network import NetworkResult
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.errors import TutorialError
 
 _ROWS = {"layers": LayerResult, "network": NetworkResult, "growth": Curve}
+_SINGLE = {"machine": Machine, "floor": Floor}  # or null
 _HEAD = ("device", "processor", "threads", "torch", "python", "commit", "date", "rounds")
 
 
@@ -61,13 +63,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _check(document: Any) -> None:
-    _same("fields", document, {*_HEAD, "setting", *_ROWS, "floor"})
+    _same("fields", document, {*_HEAD, "setting", *_ROWS, *_SINGLE})
     _same("setting", document["setting"], _names(Setting))
     for section, kind in _ROWS.items():
         for row in document[section]:
             _same(section, row, _names(kind))
-    if document["floor"] is not None:
-        _same("floor", document["floor"], _names(Floor))
+    for section, kind in _SINGLE.items():
+        if document[section] is not None:
+            _same(section, document[section], _names(kind))
 
 
 def _same(where: str, found: Any, names: set[str]) -> None:

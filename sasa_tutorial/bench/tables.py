@@ -8,6 +8,17 @@ from sasa_tutorial.bench.setting import Setting
 Row = Mapping[str, Any]
 
 
+def machine(found: Row) -> str:
+    """The rates that layers are held against."""
+    return (
+        f"The machine, in {found['dtype']}.\n\n"
+        f"it computes  {found['flops_per_second'] / 1e9:.0f} GFLOP/s (the faster of a product of matrices,"
+        f" {number(found['matmul']['median'])} ms, and a convolution, {number(found['convolution']['median'])} ms)\n"
+        f"a copy moves {found['copy_bytes_per_second'] / 1e9:.1f} GB/s"
+        f" ({found['copied_bytes'] / 1e6:.0f} MB read and written)"
+    )
+
+
 def layers(rows: Sequence[Row]) -> str:
     """Times and memory, and their ratios within this one run."""
     by_name = {row["name"]: row for row in rows}

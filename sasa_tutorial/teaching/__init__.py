@@ -37,6 +37,13 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
     moved_differences,
     sharper_and_sharper,
 )
+from sasa_tutorial.teaching.roofline_figures import (
+    moved_and_held,
+    not_measured_yet,
+    roofline,
+    shared_loads,
+    time_shares,
+)
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 
 __all__ = [
@@ -68,7 +75,9 @@ __all__ = [
     "matrix",
     "mixture_shares",
     "move_and_answer",
+    "moved_and_held",
     "moved_differences",
+    "not_measured_yet",
     "offset_tables",
     "one_factor_or_many",
     "pictures_and_maps",
@@ -76,12 +85,15 @@ __all__ = [
     "printed_and_counted",
     "receptive_fields",
     "recorded_results",
+    "roofline",
     "same_neighbours",
     "series_map",
+    "shared_loads",
     "sharper_and_sharper",
     "signed_maps",
     "skew_steps",
     "time_per_pixel",
+    "time_shares",
     "training_curves",
     "training_speed",
     "two_questions",

@@ -1,0 +1,137 @@
+"""Figures of the lesson on time: where a machine's ceilings are, what is moved, what a kernel loads, where time goes.
+
+Each takes data and returns Axes; none measures, shows or keeps anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
+
+_MARKERS = "s^oDvP*X"
+_GREYS = (QUIET, "#D5D5D5", "#B5B5B5")
+
+
+def not_measured_yet() -> Axes:
+    """What stands in a figure's place while no benchmark has been recorded."""
+    ax = plt.subplots(figsize=(6, 1))[1]
+    ax.text(0.5, 0.5, "not measured yet: sasa-tutorial bench --save", ha="center", va="center", color=QUIET)
+    ax.set_axis_off()
+    return ax
+
+
+def roofline(
+    points: Mapping[str, tuple[float, float, float]], *, flops_per_second: float, bytes_per_second: float
+) -> Axes:
+    """What layers reach under the two ceilings of a machine, both axes logarithmic.
+
+    Args:
+        points: by name, the FLOPs of one call, the bytes its operators pass on, and its seconds.
+        flops_per_second: the flat ceiling.
+        bytes_per_second: the slope of the other one.
+    """
+    ax = plt.subplots(figsize=(6, 3.0))[1]
+    reached = {name: (flops / moved, flops / seconds / 1e9) for name, (flops, moved, seconds) in points.items()}
+    peak, ridge = flops_per_second / 1e9, flops_per_second / bytes_per_second
+    left = min(ridge, *(x for x, _ in reached.values())) / 2.5
+    right = max(ridge, *(x for x, _ in reached.values())) * 6
+    ax.plot([left, ridge, right], [left * bytes_per_second / 1e9, peak, peak], color=QUIET, linewidth=2)
+    ax.annotate(
+        f"fastest arithmetic: {peak:.3g} GFLOP/s", (right, peak), (0, 9), textcoords="offset points", ha="right"
+    )
+    text = f"copy: {bytes_per_second / 1e9:.3g} GB/s"
+    middle = (left * ridge) ** 0.5
+    place = {"textcoords": "offset points", "ha": "left", "va": "top"}
+    ax.annotate(text, (middle, middle * bytes_per_second / 1e9), (5, 0), **place)
+    for marker, (name, (x, y)) in zip(_MARKERS, reached.items(), strict=False):
+        mechanism = "convolution" if "conv" in name else "relative_offsets"
+        ax.plot(x, y, marker, linestyle="none", markersize=7, color=MECHANISM_COLOURS[mechanism], label=name)
+    ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs a byte)", ylabel="reached (GFLOP/s)")
+    ax.set(xlim=(left, right), ylim=(min(y for _, y in reached.values()) / 3, 4 * peak))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def moved_and_held(rows: Mapping[str, tuple[float, float]], mechanisms: Mapping[str, str]) -> list[Axes]:
+    """What each form passes between operators, and the largest tensor it holds, as multiples of the queries' bytes.
+
+    Args:
+        rows: by name, all bytes passed and the bytes of the largest tensor, over the bytes of q.
+        mechanisms: whose colour each has.
+    """
+    _, axes = plt.subplots(1, 2, figsize=(6, 0.9 + 0.3 * len(rows)), sharey=True)
+    labels = ("passed between operators, q = 1", "largest tensor, q = 1")
+    for number, (ax, label) in enumerate(zip(axes, labels, strict=True)):
+        widths = [row[number] for row in rows.values()]
+        ax.barh(range(len(rows)), widths, height=0.62, color=[MECHANISM_COLOURS[mechanisms[name]] for name in rows])
+        for place, width in enumerate(widths):
+            ax.annotate(f"{width:.3g}", (width, place), (4, 0), textcoords="offset points", va="center")
+        ax.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.25 * max(widths)))
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.tick_params(axis="y", length=0)
+    return list(axes)
+
+
+def shared_loads(kernel_size: int = 7, lanes: int = 8) -> Axes:
+    """Two rows of neighbouring pixels, everything in their windows, and one load that serves both.
+
+    Args:
+        kernel_size: of the windows.
+        lanes: pixels in a vector.
+    """
+    reach = kernel_size // 2
+    columns, rows = lanes + 2 * reach, kernel_size + 1
+    ax = plt.subplots(figsize=(6, 3.0))[1]
+    for y in range(rows):
+        for x in range(columns):
+            ax.add_patch(Rectangle((x, y), 1, 1, facecolor="white", edgecolor=QUIET, linewidth=0.5))
+    colours = (MECHANISM_COLOURS["local_attention"], MECHANISM_COLOURS["relative_offsets"])
+    for row, colour in enumerate(colours):
+        place, name = (reach, reach + row), f"a vector of {lanes} pixels, row {'i' if row == 0 else 'i + 1'}"
+        ax.add_patch(Rectangle(place, lanes, 1, facecolor=colour, edgecolor="none", alpha=0.65, label=name))
+        window = (reach, row)  # of the leftmost pixel, one cell to the left for each step of reach
+        frame = {"facecolor": "none", "edgecolor": colour, "linewidth": 2, "linestyle": "--" if row else "-"}
+        name = "window of its first pixel" if row == 0 else "window of the one below"
+        ax.add_patch(Rectangle((window[0] - reach, row), kernel_size, kernel_size, **frame, label=name))
+    load = {"facecolor": "none", "edgecolor": ACCENT, "linewidth": 2.2, "hatch": "///"}
+    ax.add_patch(Rectangle((1, 1), lanes, 1, **load, label="one load: a cell of\nall these windows"))
+    ax.set(xlim=(-0.2, columns + 0.2), ylim=(rows + 0.2, -0.2), aspect="equal")
+    ax.set(xlabel="columns of keys or values", ylabel="rows", xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    return ax
+
+
+def time_shares(shares: Mapping[str, Mapping[str, float]], mechanisms: Mapping[str, str], *, label: str) -> Axes:
+    """Where the time of each network goes: bars of parts that sum to 1, in percent.
+
+    Args:
+        shares: by network, the share of each part; the same parts in the same order.
+        mechanisms: whose colour a part has; the others are grey.
+        label: of the axis: what was measured, and where.
+    """
+    ax = plt.subplots(figsize=(6, 1.0 + 0.4 * len(shares)))[1]
+    parts: Sequence[str] = list(next(iter(shares.values())))
+    greys = cycle(_GREYS)
+    for part in parts:
+        colour = MECHANISM_COLOURS[mechanisms[part]] if part in mechanisms else next(greys)
+        widths = [100 * row[part] for row in shares.values()]
+        starts = [100 * sum(row[other] for other in parts[: parts.index(part)]) for row in shares.values()]
+        ax.barh(range(len(shares)), widths, left=starts, height=0.62, color=colour, label=part)
+        for place, (start, width) in enumerate(zip(starts, widths, strict=True)):
+            if width >= 6:
+                colours = {"color": "white" if colour == MECHANISM_COLOURS["convolution"] else "black"}
+                ax.text(start + width / 2, place, f"{width:.0f}", ha="center", va="center", fontsize=8, **colours)
+    ax.set(xlabel=label, xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5))
+    ax.set_yticks(range(len(shares)), list(shares))
+    ax.tick_params(axis="y", length=0)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(parts), fontsize=8)
+    return ax
