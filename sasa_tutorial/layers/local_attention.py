@@ -27,8 +27,8 @@ class LocalSelfAttention2d(nn.Module):
             dense projections, the default here.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
-    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds. On a CPU the projections and the attention are one step
-    where `kernels.projects` says so, and queries, keys and values are never in memory for the whole batch.
+    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds. On a CPU projections and attention are one step where
+    `kernels.projects` says so, and queries, keys and values are never in memory for the whole batch.
 
     Where the paper is silent: cells outside the image get weight 0, and heads share the offsets. As in the paper there
     is no scaling of the logits and no output projection.
