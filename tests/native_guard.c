@@ -44,7 +44,10 @@ static long run(problem j, int channels_last, int at_end, int threads, REAL *res
         *tensors[i] = channels_last ? (tensor){memory[i], image, j.d, 1, j.w * j.heads * j.d, j.heads * j.d}
                                     : (tensor){memory[i], image, head, plane, j.w, 1};
     j.row = memory[8], j.col = memory[9], j.drow = memory[10], j.dcol = memory[11], j.lse = memory[12];
-    j.x = memory[13], j.weight = memory[14], j.dx = memory[15], j.dweight = memory[16];
+    j.weight = memory[14], j.dweight = memory[16];
+    j.x = j.dx = channels_last ? (tensor){memory[13], j.channels * plane, 0, 1, j.w * j.channels, j.channels}
+                               : (tensor){memory[13], j.channels * plane, 0, plane, j.w, 1};
+    j.dx.data = memory[15];
     if (local_attention(&j, 0, threads) || local_attention(&j, 1, threads)) exit(4);
     long count = 0;
     for (int i = 4; i < ALL; i++)
@@ -60,9 +63,9 @@ int main(void) {
     static REAL once[1 << 20], again[1 << 20];
     int problems = 0;
     for (unsigned i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int option = 0; option < 9; option++) {
-            const int with_keys = option % 3 != 0, relative = option % 3 != 1, channels_last = option / 3 == 1;
-            const long channels = option / 3 == 2 ? 5 + 4 * i : 0; /* with projections */
+        for (int option = 0; option < 12; option++) {
+            const int with_keys = option % 3 != 0, relative = option % 3 != 1, channels_last = option / 3 % 2;
+            const long channels = option / 6 ? 5 + 4 * i : 0; /* with projections */
             problem j = {.images = shapes[i].images, .heads = shapes[i].heads, .d = shapes[i].d, .d_row = shapes[i].d / 2,
                          .h = shapes[i].h, .w = shapes[i].w, .reach_y = shapes[i].reach_y, .reach_x = shapes[i].reach_x,
                          .relative = relative, .keys = with_keys, .channels = channels,

@@ -13,9 +13,9 @@ from torch import Tensor
 from sasa_tutorial.kernels import compiling
 from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, or_nothing
 
-_TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv")
+_TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv", "x", "dx")
 _STRIDES = ("image", "head", "channel", "row", "col")
-_POINTERS = ("row", "col", "drow", "dcol", "lse", "x", "weight", "dx", "dweight")
+_POINTERS = ("row", "col", "drow", "dcol", "lse", "weight", "dweight")
 _NUMBERS = ("images", "heads", "d", "d_row", "h", "w")
 _OPTIONS = ("reach_y", "reach_x", "keys", "relative", "channels", "width", "groups")
 _NAMES = {torch.float32: "float", torch.float64: "double"}

@@ -59,7 +59,7 @@ def attend(
 def _forward(
     x: Tensor, weight: Tensor, row: Tensor | None, col: Tensor | None, heads: int, keys: bool, reach: list[int]
 ) -> tuple[Tensor, Tensor]:
-    tensors = {"x": x.contiguous(), "weight": weight.contiguous(), "row": row, "col": col}
+    tensors = {"x": x.unflatten(1, (1, -1)), "weight": weight.contiguous(), "row": row, "col": col}
     out, lse = _empty(x, weight, heads, keys)
     by_head = out.unflatten(1, (heads, -1))
     native.call(
@@ -83,10 +83,11 @@ def _backward(
     images, channels = x.shape[:2]
     groups = _groups(images, channels, len(weight))
     width = -(-channels // WIDEST) * WIDEST
-    inputs = {"x": x.contiguous(), "weight": weight.contiguous(), "row": row, "col": col, "lse": lse}
+    inputs = {"x": x.unflatten(1, (1, -1)), "weight": weight.contiguous(), "row": row, "col": col, "lse": lse}
     by_head = {"grad": grad.unflatten(1, (heads, -1)), "out": out.unflatten(1, (heads, -1))}
+    dx = torch.empty_like(x, memory_format=_layout(x))
     outputs = {
-        "dx": torch.empty_like(inputs["x"]),
+        "dx": dx.unflatten(1, (1, -1)),
         "dweight": x.new_zeros(groups, len(weight), width),
         **{f"d{n}": x.new_empty(images * heads, *inputs[n].shape) for n in ("row", "col") if inputs[n] is not None},
     }
@@ -94,7 +95,7 @@ def _backward(
     native.call({**inputs, **by_head, **outputs}, by_head["out"].shape, reach, backward=True, **options)
     dweight = outputs["dweight"].sum(dim=0)[:, :channels].contiguous()
     drow, dcol = (outputs[f"d{n}"].sum(dim=0) if f"d{n}" in outputs else or_nothing(None, x) for n in ("row", "col"))
-    return outputs["dx"], dweight, drow, dcol
+    return dx, dweight, drow, dcol
 
 
 def _groups(images: int, channels: int, rows: int) -> int:
@@ -105,7 +106,15 @@ def _groups(images: int, channels: int, rows: int) -> int:
 def _empty(x: Tensor, weight: Tensor, heads: int, keys: bool) -> tuple[Tensor, Tensor]:
     """Memory for out and lse."""
     images, _, h, w = x.shape
-    return x.new_empty(images, len(weight) // (3 if keys else 2), h, w), x.new_empty(images, heads, h, w)
+    shape = (images, len(weight) // (3 if keys else 2), h, w)
+    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
+    return out, x.new_empty(images, heads, h, w)
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """That of the images: what comes before and after then reads and writes memory in one order."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 _run = torch.library.custom_op(
@@ -129,7 +138,8 @@ def _(x, weight, row, col, heads, keys, reach):
 
 @_differentiate.register_fake
 def _(grad, x, weight, row, col, out, lse, heads, keys, reach):
-    return tuple(torch.empty_like(or_nothing(t, x)) for t in (x, weight, row, col))
+    dx = torch.empty_like(x, memory_format=_layout(x))
+    return dx, *(torch.empty_like(or_nothing(t, x)) for t in (weight, row, col))
 
 
 def _keep(ctx, inputs, output):

@@ -19,7 +19,7 @@
 
 #include "passes.h"
 
-/* How the work is shared out: in pieces, bundles of heads or groups of images, of which every thread takes the next one until none is left. So
+/* How the work is shared out: in pieces, bundles of heads, images or groups of images, of which every thread takes the next one until none is left. So
  * fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
@@ -31,14 +31,15 @@ typedef struct {
 
 static void work(void *argument) {
     sharing *all = argument;
-    const int grouped = all->backward && all->job->channels;
+    const int projected = all->job->channels != 0;
     workspace s;
     if (prepare(&s, all->job, all->backward)) {
         atomic_store(&all->failed, 1);
         return;
     }
     for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;)
-        if (grouped) backward_group(&s, piece);
+        if (projected && all->backward) backward_group(&s, piece);
+        else if (projected) forward_image(&s, piece);
         else if (all->backward) backward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job), NULL);
         else forward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job));
     release();
@@ -77,7 +78,7 @@ static void own_threads(sharing *all, int threads) {
 
 /* Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
-    const long pieces = backward && job->channels ? job->groups : job->images * bundles(job);
+    const long pieces = !job->channels ? job->images * bundles(job) : backward ? job->groups : job->images;
     if (threads > pieces) threads = (int)pieces;
     sharing all = {.job = job, .backward = backward, .pieces = pieces};
     if (threads <= 1) work(&all);

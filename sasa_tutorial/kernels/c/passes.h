@@ -238,7 +238,7 @@ INLINE long bundles(const problem *j) {
 /* Queries, keys and values of head `unit % heads` of image `unit / heads`, into the planes from a column on. */
 static void fetch_unit(workspace *s, long unit, long column) {
     const problem *j = s->job;
-    if (j->channels) project(s, unit / j->heads, unit % j->heads, column);
+    if (j->channels) project(s, unit % j->heads, column);
     else {
         fetch(s->q + column, j->q, s, unit);
         fetch(s->v + column, j->v, s, unit);
@@ -257,6 +257,12 @@ static void forward_bundle(workspace *s, long image, long bundle) {
         for (long i = 0; i < j->h; i++)
             copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch + column, j->w);
     }
+}
+
+/* All heads of an image whose queries, keys and values have to be projected first. */
+static void forward_image(workspace *s, long image) {
+    begin_image(s, image, 0);
+    for (long bundle = 0; bundle < bundles(s->job); bundle++) forward_bundle(s, image, bundle);
 }
 
 /* The gradient of a table for one unit, from sums lane by lane. */
@@ -301,7 +307,7 @@ static void backward_group(workspace *s, long group) {
     const problem *j = s->job;
     REAL *dweight = j->dweight + group * (j->keys ? 3 : 2) * j->heads * j->d * j->width;
     for (long image = j->images * group / j->groups; image < j->images * (group + 1) / j->groups; image++) {
-        begin_image(s, image);
+        begin_image(s, image, 1);
         for (long bundle = 0; bundle < bundles(j); bundle++) backward_bundle(s, image, bundle, dweight);
         end_image(s, image);
     }

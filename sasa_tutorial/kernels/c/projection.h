@@ -5,13 +5,6 @@
 #pragma once
 #include "scratch.h"
 
-INLINE vec load_some(const REAL *p, long count) {
-    if (count >= LANES) return load(p);
-    vec x = all(0);
-    if (count > 0) memcpy(&x, p, count * sizeof(REAL));
-    return x;
-}
-
 /* out[o][p] = sum over c of weight[o][c] times x[c][p], for `outputs` (a constant) rows of both. */
 INLINE void project_block(REAL *out, long stride, const REAL *weight, const REAL *x, long channels, long pixels,
                           const int outputs) {
@@ -19,8 +12,7 @@ INLINE void project_block(REAL *out, long stride, const REAL *weight, const REAL
         vec first[BLOCK], second[BLOCK];
         for (int o = 0; o < outputs; o++) first[o] = second[o] = all(0);
         for (long c = 0; c < channels; c++) {
-            const REAL *here = x + c * pixels + p;
-            const vec x0 = load_some(here, pixels - p), x1 = load_some(here + LANES, pixels - p - LANES);
+            const vec x0 = load(x + c * stride + p), x1 = load(x + c * stride + p + LANES);
 #pragma GCC unroll 8
             for (int o = 0; o < outputs; o++) {
                 first[o] += weight[o * channels + c] * x0;
@@ -85,10 +77,9 @@ INLINE tensor flat_tensor(const workspace *s, int part) {
 }
 
 /* Fills the planes of queries, keys and values. */
-static void project(workspace *s, long image, long head, long column) {
+static void project(workspace *s, long head, long column) {
     const problem *j = s->job;
     const long pixels = j->h * j->w;
-    const REAL *x = j->x + image * j->channels * pixels;
     REAL *planes[] = {s->q, s->k, s->v};
     for (int part = 0; part < 3; part++) {
         if (part == 1 && !j->keys) continue;
@@ -96,9 +87,9 @@ static void project(workspace *s, long image, long head, long column) {
         REAL *out = s->flat + part * j->d * s->stride;
         long o = 0;
         for (; o + BLOCK <= j->d; o += BLOCK)
-            project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, BLOCK);
+            project_block(out + o * s->stride, s->stride, weight + o * j->channels, s->x, j->channels, pixels, BLOCK);
         for (; o < j->d; o++)
-            project_block(out + o * s->stride, s->stride, weight + o * j->channels, x, j->channels, pixels, 1);
+            project_block(out + o * s->stride, s->stride, weight + o * j->channels, s->x, j->channels, pixels, 1);
         fetch(planes[part] + column, flat_tensor(s, part), s, 0);
     }
 }
@@ -126,21 +117,21 @@ static void project_back(workspace *s, REAL *dweight, long head, long column) {
     }
 }
 
-/* Before the heads of an image: no gradient yet, and its pixels one by one. */
-static void begin_image(workspace *s, long image) {
+/* Before the heads of an image: its pixels channel by channel, and, for the backward pass, pixel by pixel. */
+static void begin_image(workspace *s, long image, int backward) {
     const problem *j = s->job;
-    const long pixels = j->h * j->w, width = j->width;
+    const REAL *from = j->x.data + image * j->x.image;
+    copy_in(s->x, s->stride, j->w, from, j->x, j->channels, j->h, j->w);
+    if (!backward) return;
     memset(s->dx, 0, j->channels * s->stride * sizeof(REAL));
-    for (long first = 0; first < pixels; first += LANES) /* a few pixels at a time: their channels fit the first cache */
-        for (long c = 0; c < j->channels; c++) {
-            const REAL *row = j->x + (image * j->channels + c) * pixels;
-            for (long p = first; p < least(first + LANES, pixels); p++) s->by_pixel[p * width + c] = row[p];
-        }
+    if (j->x.channel == 1 && j->x.col == j->width && j->x.row == j->w * j->width) s->by_pixel = from;
+    else {
+        transpose(s->pixels, j->width, s->x, s->stride, j->channels, j->h * j->w);
+        s->by_pixel = s->pixels;
+    }
 }
 
 static void end_image(workspace *s, long image) {
     const problem *j = s->job;
-    const long pixels = j->h * j->w;
-    for (long c = 0; c < j->channels; c++)
-        copy(j->dx + (image * j->channels + c) * pixels, s->dx + c * s->stride, pixels);
+    copy_out(j->dx.data + image * j->dx.image, j->dx, s->dx, s->stride, j->w, j->channels, j->h, j->w);
 }

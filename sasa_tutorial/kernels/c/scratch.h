@@ -15,13 +15,13 @@ typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count 
 } tensor;
 
 typedef struct {
-    tensor q, k, v, grad, out, dq, dk, dv; /* those that a pass does not need are not read */
+    tensor q, k, v, grad, out, dq, dk, dv, x, dx; /* those that a pass does not need are not read */
     const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
     REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
     REAL *lse;                             /* contiguous, (images, heads, h, w) */
-    /* Instead of q, k, v and their gradients, if `channels` is not 0: what they are projected from. All contiguous. */
-    const REAL *x, *weight; /* (images, channels, h, w); (q, k, v one after the other: heads x d each, channels) */
-    REAL *dx, *dweight;     /* (groups, rows of weight, width), zeros to begin with; width: channels, and up to whole vectors */
+    /* Instead of q, k, v and their gradients, if `channels` is not 0: x (images, 1, channels, h, w) and dx, and */
+    const REAL *weight; /* (q, k, v one after the other: heads x d each, channels), contiguous */
+    REAL *dweight;      /* (groups, rows of weight, width), zeros to begin with; width: channels, and up to whole vectors */
     long images, heads, d, d_row, h, w, reach_y, reach_x, keys, relative, channels, width, groups;
 } problem;
 
@@ -38,7 +38,8 @@ typedef struct {
     /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
     REAL *ring_weights, *ring_slopes, *ring_none;
     long ring, ring_width, ring_row;
-    REAL *flat, *dx, *by_pixel; /* of the projections; in a flat image, channels are `stride` apart */
+    const REAL *by_pixel;
+    REAL *flat, *x, *dx, *pixels; /* of the projections; in a flat image, channels are `stride` apart */
     long stride;
     char *memory;
 } workspace;
@@ -50,33 +51,47 @@ INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long most(long a, long b) { return a > b ? a : b; }
 INLINE long rounded_up(long n) { return (n + LANES - 1) / LANES * LANES; }
 
-/* Between a tensor's own layout and the planes, one row a time: rows of pixels where the tensor has them side by side,
- * otherwise (channels last) pixel by pixel. */
+/* Between `channels` of a tensor and numbers of which channels are `apart`, rows `pitch`, and pixels side by side. In the
+ * tensor, too, pixels are side by side, or channels (channels last), or neither. */
+INLINE void copy_in(REAL *to, long apart, long pitch, const REAL *from, tensor t, long channels, long h, long w) {
+    if (t.col == 1)
+        for (long c = 0; c < channels; c++)
+            for (long i = 0; i < h; i++) {
+                const REAL *row = from + c * t.channel + i * t.row;
+                for (long x = 0; x < w; x += LANES) __builtin_prefetch(row + x + PAGE); /* hardware stops at a page's end */
+                copy(to + c * apart + i * pitch, row, w);
+            }
+    else if (t.channel == 1)
+        for (long i = 0; i < h; i++) transpose(to + i * pitch, apart, from + i * t.row, t.col, w, channels);
+    else
+        for (long i = 0; i < h; i++)
+            for (long c = 0; c < channels; c++)
+                for (long x = 0; x < w; x++) to[c * apart + i * pitch + x] = from[c * t.channel + i * t.row + x * t.col];
+}
+
+INLINE void copy_out(REAL *to, tensor t, const REAL *from, long apart, long pitch, long channels, long h, long w) {
+    if (t.col == 1)
+        for (long c = 0; c < channels; c++)
+            for (long i = 0; i < h; i++) copy(to + c * t.channel + i * t.row, from + c * apart + i * pitch, w);
+    else if (t.channel == 1)
+        for (long i = 0; i < h; i++) transpose(to + i * t.row, t.col, from + i * pitch, apart, channels, w);
+    else
+        for (long i = 0; i < h; i++)
+            for (long c = 0; c < channels; c++)
+                for (long x = 0; x < w; x++) to[c * t.channel + i * t.row + x * t.col] = from[c * apart + i * pitch + x];
+}
+
+/* Between one head of one image and the planes. */
 static void fetch(REAL *planes, tensor t, const workspace *s, long unit) {
     const problem *j = s->job;
     const REAL *from = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
-    for (long c = 0; c < j->d; c++)
-        for (long i = 0; i < j->h; i++) {
-            REAL *to = planes + s->first + c * s->l.plane + i * s->l.pitch;
-            const REAL *row = from + c * t.channel + i * t.row;
-            for (long x = 0; x < j->w; x += LANES) __builtin_prefetch(row + x + PAGE); /* hardware stops at a page's end */
-            if (t.col == 1) copy(to, row, j->w);
-            else
-                for (long x = 0; x < j->w; x++) to[x] = row[x * t.col];
-        }
+    copy_in(planes + s->first, s->l.plane, s->l.pitch, from, t, j->d, j->h, j->w);
 }
 
 static void deliver(tensor t, const REAL *planes, const workspace *s, long unit) {
     const problem *j = s->job;
     REAL *to = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
-    for (long c = 0; c < j->d; c++)
-        for (long i = 0; i < j->h; i++) {
-            const REAL *from = planes + s->first + c * s->l.plane + i * s->l.pitch;
-            REAL *row = to + c * t.channel + i * t.row;
-            if (t.col == 1) copy(row, from, j->w);
-            else
-                for (long x = 0; x < j->w; x++) row[x * t.col] = from[x];
-        }
+    copy_out(to, t, planes + s->first, s->l.plane, s->l.pitch, j->d, j->h, j->w);
 }
 
 /* Under the address sanitizer, forbidden ground between the parts of the scratch memory: a part of its own for each. */
@@ -148,9 +163,10 @@ static size_t arrange(workspace *s, int backward) {
     }
     if (j->channels) {
         s->flat = part(s, &next, 3 * j->d * s->stride * number);
+        s->x = part(s, &next, j->channels * s->stride * number);
         if (backward) {
             s->dx = part(s, &next, j->channels * s->stride * number);
-            s->by_pixel = part(s, &next, j->h * j->w * j->width * number);
+            s->pixels = part(s, &next, j->h * j->w * j->width * number);
         }
     }
     return next - s->memory;

@@ -63,6 +63,9 @@ INLINE void dots(vec *const cells[2], const REAL *pixels, const REAL *shifted, l
     for (; c + BLOCK <= d; c += BLOCK)
         dots_of(cells[0], cells[1], pixels + c * l.plane, pixels + c * l.plane + l.pitch, shifted + c * l.plane, count, l,
                 BLOCK, two);
+    for (; c + BLOCK / 2 <= d; c += BLOCK / 2)
+        dots_of(cells[0], cells[1], pixels + c * l.plane, pixels + c * l.plane + l.pitch, shifted + c * l.plane, count, l,
+                BLOCK / 2, two);
     for (; c < d; c++)
         dots_of(cells[0], cells[1], pixels + c * l.plane, pixels + c * l.plane + l.pitch, shifted + c * l.plane, count, l, 1,
                 two);
@@ -74,6 +77,9 @@ INLINE void mix(REAL *out, const REAL *const *weights0, const REAL *const *weigh
     for (; c + BLOCK <= d; c += BLOCK)
         mix_of(out + c * l.plane, out + c * l.plane + l.pitch, weights0, weights1, step, shifted + c * l.plane, count, l,
                BLOCK, two);
+    for (; c + BLOCK / 2 <= d; c += BLOCK / 2)
+        mix_of(out + c * l.plane, out + c * l.plane + l.pitch, weights0, weights1, step, shifted + c * l.plane, count, l,
+               BLOCK / 2, two);
     for (; c < d; c++)
         mix_of(out + c * l.plane, out + c * l.plane + l.pitch, weights0, weights1, step, shifted + c * l.plane, count, l, 1,
                two);

@@ -120,3 +120,32 @@ INLINE void copy(REAL *to, const REAL *from, long count) {
     for (; count >= LANES; count -= LANES, to += LANES, from += LANES) store(to, load(from));
     for (; count > 0; count--) *to++ = *from++;
 }
+
+/* to[c][r] = from[r][c], rows `to_pitch` and `from_pitch` apart: four by four in registers, where the compiler can. */
+INLINE void transpose(REAL *to, long to_pitch, const REAL *from, long from_pitch, long rows, long columns) {
+    long r = 0;
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+    typedef REAL four __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+    for (; r + 4 <= rows; r += 4) {
+        long c = 0;
+        for (; c + 4 <= columns; c += 4) {
+            const REAL *at = from + r * from_pitch + c;
+            const four x0 = *(const four *)at, x1 = *(const four *)(at + from_pitch);
+            const four x2 = *(const four *)(at + 2 * from_pitch), x3 = *(const four *)(at + 3 * from_pitch);
+            const four low0 = __builtin_shufflevector(x0, x1, 0, 4, 1, 5), high0 = __builtin_shufflevector(x0, x1, 2, 6, 3, 7);
+            const four low1 = __builtin_shufflevector(x2, x3, 0, 4, 1, 5), high1 = __builtin_shufflevector(x2, x3, 2, 6, 3, 7);
+            REAL *there = to + c * to_pitch + r;
+            *(four *)there = __builtin_shufflevector(low0, low1, 0, 1, 4, 5);
+            *(four *)(there + to_pitch) = __builtin_shufflevector(low0, low1, 2, 3, 6, 7);
+            *(four *)(there + 2 * to_pitch) = __builtin_shufflevector(high0, high1, 0, 1, 4, 5);
+            *(four *)(there + 3 * to_pitch) = __builtin_shufflevector(high0, high1, 2, 3, 6, 7);
+        }
+        for (; c < columns; c++)
+            for (long n = r; n < r + 4; n++) to[c * to_pitch + n] = from[n * from_pitch + c];
+    }
+#endif
+#endif
+    for (; r < rows; r++)
+        for (long c = 0; c < columns; c++) to[c * to_pitch + r] = from[r * from_pitch + c];
+}
