@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d, LocalSelfAttention2d
-from sasa_tutorial.ledger.cost import flops_per_image, on_paper, parameter_count
+from sasa_tutorial.ledger.cost import flops_on_paper, on_paper, parameter_count
 
 PER_NORM = 5  # FLOPs for every number that leaves a batch norm
 PER_LOGIT = 8  # FLOPs for every logit of attention
@@ -73,7 +73,7 @@ def count(model: nn.Module, size: int) -> Cost:
         for kind, hook in hooks.items():
             if isinstance(module, kind):
                 module.register_forward_hook(hook)
-    flops = flops_per_image(model, size)  # of a copy, which has the hooks, too
+    flops = flops_on_paper(model, size)
     return Cost(
         params=parameter_count(model),
         buffers=sum(buffer.numel() for buffer in model.buffers()),
