@@ -19,8 +19,8 @@
 
 #include "passes.h"
 
-/* How the work is shared out: in pieces, bundles of heads, images or groups of images, of which every thread takes the next one until none is left. So
- * fewer threads than asked for do, too. */
+/* How the work is shared out: in pieces (bundles of heads, images, or groups of images), of which every thread takes the
+ * next one until none is left. So fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
     int backward;

@@ -231,8 +231,7 @@ static void backward_planes(workspace *s) {
 
 /* Bundles of heads that are side by side: the bundles of an image. */
 INLINE long bundles(const problem *j) {
-    const long side_by_side = most(1, least(j->heads, LANES / j->w));
-    return (j->heads + side_by_side - 1) / side_by_side;
+    return (j->heads + heads_side_by_side(j) - 1) / heads_side_by_side(j);
 }
 
 /* Queries, keys and values of head `unit % heads` of image `unit / heads`, into the planes from a column on. */

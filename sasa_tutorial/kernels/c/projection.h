@@ -5,49 +5,39 @@
 #pragma once
 #include "scratch.h"
 
-/* out[o][p] = sum over c of weight[o][c] times x[c][p], for `outputs` (a constant) rows of both. */
-INLINE void project_block(REAL *out, long stride, const REAL *weight, const REAL *x, long channels, long pixels,
-                          const int outputs) {
+/* out[n][p] = before + sum over m of weight[n * across + m * along] times x[m][p], for `rows` (a constant) rows n; before:
+ * what is there already if `add`, else 0. One way around it projects, the other way it takes gradients back. */
+INLINE void product_block(REAL *out, const REAL *weight, long across, long along, const REAL *x, long count, long stride,
+                          long pixels, const int rows, const int add) {
     for (long p = 0; p < pixels; p += 2 * LANES) {
         vec first[BLOCK], second[BLOCK];
-        for (int o = 0; o < outputs; o++) first[o] = second[o] = all(0);
-        for (long c = 0; c < channels; c++) {
-            const vec x0 = load(x + c * stride + p), x1 = load(x + c * stride + p + LANES);
+        for (int n = 0; n < rows; n++) {
+            first[n] = add ? load(out + n * stride + p) : all(0);
+            second[n] = add ? load(out + n * stride + p + LANES) : all(0);
+        }
+        for (long m = 0; m < count; m++) {
+            const vec x0 = load(x + m * stride + p), x1 = load(x + m * stride + p + LANES);
 #pragma GCC unroll 8
-            for (int o = 0; o < outputs; o++) {
-                first[o] += weight[o * channels + c] * x0;
-                second[o] += weight[o * channels + c] * x1;
+            for (int n = 0; n < rows; n++) {
+                first[n] += weight[n * across + m * along] * x0;
+                second[n] += weight[n * across + m * along] * x1;
             }
         }
-        for (int o = 0; o < outputs; o++) {
-            store(out + o * stride + p, first[o]);
-            store(out + o * stride + p + LANES, second[o]);
+        for (int n = 0; n < rows; n++) {
+            store(out + n * stride + p, first[n]);
+            store(out + n * stride + p + LANES, second[n]);
         }
     }
 }
 
-/* dx[c][p] += sum over o of weight[o][c] times slopes[o][p], for `inputs` (a constant) channels. */
-INLINE void project_back_block(REAL *dx, long stride, const REAL *weight, const REAL *slopes, long channels, long outputs,
-                               long pixels, const int inputs) {
-    for (long p = 0; p < pixels; p += 2 * LANES) {
-        vec first[BLOCK], second[BLOCK];
-        for (int c = 0; c < inputs; c++) {
-            first[c] = load(dx + c * stride + p);
-            second[c] = load(dx + c * stride + p + LANES);
-        }
-        for (long o = 0; o < outputs; o++) {
-            const vec s0 = load(slopes + o * stride + p), s1 = load(slopes + o * stride + p + LANES);
-#pragma GCC unroll 8
-            for (int c = 0; c < inputs; c++) {
-                first[c] += weight[o * channels + c] * s0;
-                second[c] += weight[o * channels + c] * s1;
-            }
-        }
-        for (int c = 0; c < inputs; c++) {
-            store(dx + c * stride + p, first[c]);
-            store(dx + c * stride + p + LANES, second[c]);
-        }
-    }
+/* The same for any number of rows, BLOCK at a time. */
+INLINE void product(REAL *out, const REAL *weight, long across, long along, const REAL *x, long count, long stride,
+                    long pixels, long rows, const int add) {
+    long n = 0;
+    for (; n + BLOCK <= rows; n += BLOCK)
+        product_block(out + n * stride, weight + n * across, across, along, x, count, stride, pixels, BLOCK, add);
+    for (; n < rows; n++)
+        product_block(out + n * stride, weight + n * across, across, along, x, count, stride, pixels, 1, add);
 }
 
 /* dweight[o][c] += sum over p of slopes[o][p] times x[c][p], which comes pixel by pixel: vectors hold channels here. */
@@ -84,12 +74,7 @@ static void project(workspace *s, long head, long column) {
     for (int part = 0; part < 3; part++) {
         if (part == 1 && !j->keys) continue;
         const REAL *weight = j->weight + weight_row(j, head, part) * j->channels;
-        REAL *out = s->flat + part * j->d * s->stride;
-        long o = 0;
-        for (; o + BLOCK <= j->d; o += BLOCK)
-            project_block(out + o * s->stride, s->stride, weight + o * j->channels, s->x, j->channels, pixels, BLOCK);
-        for (; o < j->d; o++)
-            project_block(out + o * s->stride, s->stride, weight + o * j->channels, s->x, j->channels, pixels, 1);
+        product(s->flat + part * j->d * s->stride, weight, j->channels, 1, s->x, j->channels, s->stride, pixels, j->d, 0);
         fetch(planes[part] + column, flat_tensor(s, part), s, 0);
     }
 }
@@ -104,12 +89,8 @@ static void project_back(workspace *s, REAL *dweight, long head, long column) {
         const long row = weight_row(j, head, part);
         const REAL *slopes = s->flat + part * j->d * s->stride;
         deliver(flat_tensor(s, part), planes[part] + column, s, 0);
-        long c = 0, o = 0;
-        const REAL *weight = j->weight + row * j->channels;
-        for (; c + BLOCK <= j->channels; c += BLOCK)
-            project_back_block(s->dx + c * s->stride, s->stride, weight + c, slopes, j->channels, j->d, pixels, BLOCK);
-        for (; c < j->channels; c++)
-            project_back_block(s->dx + c * s->stride, s->stride, weight + c, slopes, j->channels, j->d, pixels, 1);
+        product(s->dx, j->weight + row * j->channels, 1, j->channels, slopes, j->d, s->stride, pixels, j->channels, 1);
+        long o = 0;
         for (; o + BLOCK <= j->d; o += BLOCK)
             weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, s->by_pixel, pixels, BLOCK);
         for (; o < j->d; o++)

@@ -51,6 +51,8 @@ INLINE long least(long a, long b) { return a < b ? a : b; }
 INLINE long most(long a, long b) { return a > b ? a : b; }
 INLINE long rounded_up(long n) { return (n + LANES - 1) / LANES * LANES; }
 
+INLINE long heads_side_by_side(const problem *j) { return most(1, least(j->heads, LANES / j->w)); }
+
 /* Between `channels` of a tensor and numbers of which channels are `apart`, rows `pitch`, and pixels side by side. In the
  * tensor, too, pixels are side by side, or channels (channels last), or neither. */
 INLINE void copy_in(REAL *to, long apart, long pitch, const REAL *from, tensor t, long channels, long h, long w) {
@@ -177,7 +179,7 @@ INLINE long border_at(const workspace *s, long x, long b) { return (x / LANES * 
 /* 0, or 1 when there is no memory. */
 static int prepare(workspace *s, const problem *j, int backward) {
     *s = (workspace){.job = j, .kh = 2 * j->reach_y + 1, .kw = 2 * j->reach_x + 1};
-    s->side_by_side = most(1, least(j->heads, LANES / j->w));
+    s->side_by_side = heads_side_by_side(j);
     s->width = s->side_by_side * j->w;
     s->l.width = s->kw;
     s->l.pitch = most(s->width + j->reach_x, rounded_up(s->width)); /* the last vector of a row may not spill into the next */
