@@ -8,7 +8,7 @@
 enum { TENSORS = 8, TABLES = 9, ALL = TENSORS + TABLES };
 
 static long size_of(const problem *j, int which) {
-    const long pixels = j->images * j->heads * j->h * j->w, units = j->images * j->heads;
+    const long pixels = j->images * j->heads * j->h * j->w, units = j->images * j->bands * j->heads;
     const long row = j->d_row * (2 * j->reach_y + 1), col = (j->d - j->d_row) * (2 * j->reach_x + 1);
     const long images = j->images * j->channels * j->h * j->w, rows = (j->keys ? 3 : 2) * j->heads * j->d;
     const long sizes[TABLES] = {row,    col,    units * row, units * col, pixels,
@@ -56,9 +56,10 @@ static long run(problem j, int channels_last, int at_end, int threads, REAL *res
 }
 
 int main(void) {
-    const struct { long images, heads, d, h, w, reach_y, reach_x; } shapes[] = {
-        {1, 1, 1, 1, 1, 0, 0},  {2, 1, 1, 1, 5, 0, 2},  {1, 2, 3, 5, 1, 3, 0},   {1, 3, 4, 2, 40, 1, 3}, {1, 1, 8, 33, 2, 3, 1},
-        {2, 2, 5, 7, 17, 2, 2}, {1, 1, 13, 8, 16, 3, 3}, {1, 2, 16, 9, 33, 4, 4}, {1, 1, 24, 3, 3, 2, 2}, {3, 1, 8, 16, 15, 5, 5},
+    const struct { long images, heads, d, h, w, reach_y, reach_x, bands; } shapes[] = {
+        {1, 1, 1, 1, 1, 0, 0, 1},     {2, 1, 1, 1, 5, 0, 2, 1},   {1, 2, 3, 5, 1, 3, 0, 1},   {1, 3, 4, 2, 40, 1, 3, 2},
+        {1, 1, 8, 33, 2, 3, 1, 4},    {2, 2, 5, 7, 17, 2, 2, 2},  {1, 1, 13, 8, 16, 3, 3, 8}, {1, 2, 16, 9, 33, 4, 4, 1},
+        {1, 1, 24, 3, 3, 2, 2, 1},    {3, 1, 8, 16, 15, 5, 5, 1}, {1, 1, 8, 40, 35, 3, 3, 3},
     };
     static REAL once[1 << 20], again[1 << 20];
     int problems = 0;
@@ -68,8 +69,8 @@ int main(void) {
             const long channels = option / 6 ? 5 + 4 * i : 0; /* with projections */
             problem j = {.images = shapes[i].images, .heads = shapes[i].heads, .d = shapes[i].d, .d_row = shapes[i].d / 2,
                          .h = shapes[i].h, .w = shapes[i].w, .reach_y = shapes[i].reach_y, .reach_x = shapes[i].reach_x,
-                         .relative = relative, .keys = with_keys, .channels = channels,
-                         .width = (channels + 15) / 16 * 16, .groups = shapes[i].images};
+                         .bands = shapes[i].bands, .relative = relative, .keys = with_keys, .channels = channels,
+                         .width = (channels + 15) / 16 * 16, .groups = shapes[i].images * shapes[i].bands};
             const long count = run(j, channels_last, 1, 1, once);
             run(j, channels_last, 0, 3, again);
             if (memcmp(once, again, count * sizeof(REAL))) printf("shape %u, option %d: other bits\n", i, option), problems++;

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def in_one_step(layer, x):
-    assert kernels.projects(x, layer.to_v.weight)
+    assert kernels.projects(x, layer.to_v.weight, layer.kernel_size)
     return layer(x)
 
 
@@ -113,15 +113,15 @@ def test_flops_are_counted_as_in_two_steps(options):
 def test_what_it_cannot_do_goes_the_other_way():
     layer, x = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5)
     weight = layer.to_v.weight
-    assert kernels.projects(x, weight)
-    assert not kernels.projects(x.bfloat16(), weight.bfloat16())
-    assert not kernels.projects(x, weight.double())
-    assert not kernels.projects(x.to("meta"), weight.to("meta"))
-    assert not kernels.projects(torch.empty(2, native_layer.MOST_CHANNELS + 1, 1, 1), weight)
+    assert kernels.projects(x, weight, 3)
+    assert not kernels.projects(x.bfloat16(), weight.bfloat16(), 3)
+    assert not kernels.projects(x, weight.double(), 3)
+    assert not kernels.projects(x.to("meta"), weight.to("meta"), 3)
+    assert not kernels.projects(torch.empty(2, native_layer.MOST_CHANNELS + 1, 1, 1), weight, 3)
     with kernels.using("streaming"):
-        assert not kernels.projects(x, weight)
+        assert not kernels.projects(x, weight, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not kernels.projects(x, weight) and layer(x).dtype == torch.bfloat16
+        assert not kernels.projects(x, weight, 3) and layer(x).dtype == torch.bfloat16
     assert LocalSelfAttention2d(4, 8, 3, heads=2, grouped=True)(x).shape == (2, 8, 5, 5)
     with pytest.raises(ValueError, match=r"float32 or float64 on a CPU.*got torch.bfloat16 of shape \(2, 4, 5, 5\)"):
         kernels.projected_local_attention(x.bfloat16(), weight, None, weight, heads=2, kernel_size=3)

@@ -87,9 +87,9 @@ def local_attention(
     return _BACKENDS[name](q, k, v, row, col, kernel_size)
 
 
-def projects(x: Tensor, weight: Tensor) -> bool:
+def projects(x: Tensor, weight: Tensor, kernel_size: int) -> bool:
     """Whether `projected_local_attention` is a good way to attend to the images `x`; `weight` makes their values."""
-    return native_layer.fits(x, weight) and fastest_backend(x.device.type) == "native"
+    return native_layer.fits(x, weight, kernel_size) and fastest_backend(x.device.type) == "native"
 
 
 def projected_local_attention(
@@ -117,7 +117,7 @@ def projected_local_attention(
     Raises:
         ValueError: x is not what `projects` accepts.
     """
-    if not projects(x, to_v):
+    if not projects(x, to_v, kernel_size):
         raise ValueError(
             "projections and attention in one step need float32 or float64 on a CPU, the native backend, and at most "
             f"{native_layer.MOST_CHANNELS} channels; got {x.dtype} of shape {tuple(x.shape)} on {x.device}"

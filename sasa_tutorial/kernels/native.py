@@ -1,7 +1,7 @@
 """Local attention in C on a CPU: logits that never leave the processor's registers and first cache.
 
-The arithmetic is in `c/`; here tensors become pointers. Units of work, one head of one image each, are
-shared out among as many threads as PyTorch would use.
+The arithmetic is in `c/`; here tensors become pointers. Units of work, one head of one image or of a band of its rows
+each, are shared out among as many threads as PyTorch would use.
 """
 
 import ctypes
@@ -17,7 +17,8 @@ _TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv", "x", "dx")
 _STRIDES = ("image", "head", "channel", "row", "col")
 _POINTERS = ("row", "col", "drow", "dcol", "lse", "weight", "dweight")
 _NUMBERS = ("images", "heads", "d", "d_row", "h", "w")
-_OPTIONS = ("reach_y", "reach_x", "keys", "relative", "channels", "width", "groups")
+_OPTIONS = ("reach_y", "reach_x", "bands", "keys", "relative", "channels", "width", "groups")
+_BAND = 4096  # pixels of a band of rows: a few planes of them, and the weights of some rows, stay in the second cache
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -85,7 +86,7 @@ def backward(
     inputs = _prepared(q=q, k=k, v=v, row=row, col=col, grad=grad, out=out, lse=lse)
     like = inputs["q"]
     outputs = {f"d{name}": torch.empty_like(inputs[name]) for name in ("q", "k", "v") if inputs[name] is not None}
-    units = like.shape[0] * like.shape[1]
+    units = like.shape[0] * bands(*like.shape[3:], reach) * like.shape[1]
     for name in ("row", "col"):  # one table a unit, added up here in an order that no number of threads changes
         if inputs[name] is not None:
             outputs[f"d{name}"] = like.new_empty(units, *inputs[name].shape)
@@ -98,6 +99,12 @@ def backward(
 
 
 attend = operator("native", forward, backward)
+
+
+def bands(h: int, w: int, reach: list[int]) -> int:
+    """Into how many bands of rows an image is cut, each computed by itself together with the rows it can see."""
+    rows = max(-(-_BAND // w), 4 * reach[0])  # the fewer, the more is computed twice
+    return max(1, h // rows)
 
 
 def _prepared(**tensors: Tensor | None) -> dict[str, Tensor | None]:
@@ -131,6 +138,7 @@ def call(
     row = tensors["row"]
     job = _Problem(images=b, heads=heads, d=d, d_row=0 if row is None else len(row), h=h, w=w, **options)
     job.reach_y, job.reach_x = reach
+    job.bands = bands(h, w, reach)
     job.relative = row is not None
     for name, x in tensors.items():
         if x is not None:

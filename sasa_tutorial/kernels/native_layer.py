@@ -21,7 +21,7 @@ _INPUTS = "Tensor x, Tensor weight, Tensor? row, Tensor? col"
 _OPTIONS = "int heads, bool keys, int[] reach"
 
 
-def fits(x: Tensor, weight: Tensor) -> bool:
+def fits(x: Tensor, weight: Tensor, kernel_size: int) -> bool:
     """Whether this is a good way to compute attention on `x`, whose values are projected by `weight`."""
     return (
         x.device.type == "cpu"
@@ -29,7 +29,7 @@ def fits(x: Tensor, weight: Tensor) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and x.shape[1] <= MOST_CHANNELS
-        and _groups(x.shape[0], x.shape[1], 3 * weight.shape[0]) >= _threads()
+        and _groups(_bands(x, within(kernel_size, x.shape[2:])), x.shape[1], 3 * weight.shape[0]) >= _threads()
     )
 
 
@@ -80,8 +80,8 @@ def _backward(
     keys: bool,
     reach: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    images, channels = x.shape[:2]
-    groups = _groups(images, channels, len(weight))
+    channels, bands = x.shape[1], _bands(x, reach)
+    groups = _groups(bands, channels, len(weight))
     width = -(-channels // WIDEST) * WIDEST
     inputs = {"x": x.unflatten(1, (1, -1)), "weight": weight.contiguous(), "row": row, "col": col, "lse": lse}
     by_head = {"grad": grad.unflatten(1, (heads, -1)), "out": out.unflatten(1, (heads, -1))}
@@ -89,7 +89,7 @@ def _backward(
     outputs = {
         "dx": dx.unflatten(1, (1, -1)),
         "dweight": x.new_zeros(groups, len(weight), width),
-        **{f"d{n}": x.new_empty(images * heads, *inputs[n].shape) for n in ("row", "col") if inputs[n] is not None},
+        **{f"d{n}": x.new_empty(bands * heads, *inputs[n].shape) for n in ("row", "col") if inputs[n] is not None},
     }
     options = {"keys": keys, "channels": channels, "width": width, "groups": groups}
     native.call({**inputs, **by_head, **outputs}, by_head["out"].shape, reach, backward=True, **options)
@@ -98,9 +98,14 @@ def _backward(
     return dx, dweight, drow, dcol
 
 
-def _groups(images: int, channels: int, rows: int) -> int:
+def _bands(x: Tensor, reach: list[int]) -> int:
+    """Bands of rows in all images together."""
+    return x.shape[0] * native.bands(*x.shape[2:], reach)
+
+
+def _groups(bands: int, channels: int, rows: int) -> int:
     """How many sums the weights' gradient is made in: it depends on the problem only, so no thread changes a bit."""
-    return max(1, min(images, MOST_GRADIENTS // (rows * channels)))
+    return max(1, min(bands, MOST_GRADIENTS // (rows * channels)))
 
 
 def _empty(x: Tensor, weight: Tensor, heads: int, keys: bool) -> tuple[Tensor, Tensor]:

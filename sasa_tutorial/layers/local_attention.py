@@ -71,7 +71,7 @@ class LocalSelfAttention2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
-        if self._plain_projections() and kernels.projects(x, self.to_v.weight):
+        if self._plain_projections() and kernels.projects(x, self.to_v.weight, self.kernel_size):
             weights = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
             return kernels.projected_local_attention(
                 x, *weights, *self._tables(), heads=self.heads, kernel_size=self.kernel_size

@@ -8,7 +8,7 @@
  *     shifts.h      the two loops in which the time goes: products over window cells, sums over window cells
  *     scratch.h     the problem, scratch memory, from tensors to planes and back
  *     projection.h  1x1 convolutions before the attention
- *     passes.h      forward and backward over one head of one image
+ *     passes.h      forward and backward over one head of one band of an image
  *     this file     threads
  *
  * Gradients of keys and values are gathered, never scattered, and a unit of work is whole: results do not depend on the
@@ -19,8 +19,8 @@
 
 #include "passes.h"
 
-/* How the work is shared out: in pieces (bundles of heads, images, or groups of images), of which every thread takes the
- * next one until none is left. So fewer threads than asked for do, too. */
+/* How the work is shared out: in pieces (bundles of heads of a band, bands, or groups of bands), of which every thread
+ * takes the next one until none is left. So fewer threads than asked for do, too. */
 typedef struct {
     const problem *job;
     int backward;
@@ -37,11 +37,17 @@ static void work(void *argument) {
         atomic_store(&all->failed, 1);
         return;
     }
-    for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;)
-        if (projected && all->backward) backward_group(&s, piece);
-        else if (projected) forward_image(&s, piece);
-        else if (all->backward) backward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job), NULL);
-        else forward_bundle(&s, piece / bundles(s.job), piece % bundles(s.job));
+    const long of_a_band = projected ? 1 : bundles(s.job); /* pieces */
+    for (long piece; (piece = atomic_fetch_add(&all->next, 1)) < all->pieces;) {
+        if (projected && all->backward) {
+            backward_group(&s, piece);
+            continue;
+        }
+        turn_to(&s, piece / of_a_band);
+        if (projected) forward_band(&s);
+        else if (all->backward) backward_bundle(&s, piece / of_a_band, piece % of_a_band, NULL);
+        else forward_bundle(&s, piece % of_a_band);
+    }
     release();
 }
 
@@ -78,7 +84,8 @@ static void own_threads(sharing *all, int threads) {
 
 /* Returns 0, or 1 when there was no memory. */
 int local_attention(const problem *job, int backward, int threads) {
-    const long pieces = !job->channels ? job->images * bundles(job) : backward ? job->groups : job->images;
+    const long bands = job->images * job->bands;
+    const long pieces = !job->channels ? bands * bundles(job) : backward ? job->groups : bands;
     if (threads > pieces) threads = (int)pieces;
     sharing all = {.job = job, .backward = backward, .pieces = pieces};
     if (threads <= 1) work(&all);

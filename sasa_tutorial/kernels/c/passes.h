@@ -1,20 +1,21 @@
-/* Forward and backward pass over one head of one image, or over a few that are side by side. */
+/* Forward and backward pass over one head of one band of an image, or over a few that are side by side. */
 #pragma once
 #include "projection.h"
 
 typedef struct { /* one vector of pixels in each of two rows, or in one */
     long row, x, at;         /* at: of the upper one, in a plane */
-    long from, count;        /* rows of the image that the windows of either reach */
+    long from, count;        /* rows that the windows of either reach */
     long low[2], high[2];    /* which of those are in the window of each: [low, high) */
     whole live;              /* lanes that are pixels */
 } spot;
 
-INLINE spot spot_at(const workspace *s, long row, long x, const int two) {
+/* Windows end at rows `low` and `high`. */
+INLINE spot spot_at(const workspace *s, long row, long x, long low, long high, const int two) {
     const problem *j = s->job;
-    spot p = {.row = row, .x = x, .at = s->first + row * s->l.pitch + x, .from = most(0, row - j->reach_y)};
+    spot p = {.row = row, .x = x, .at = s->first + row * s->l.pitch + x, .from = most(low, row - j->reach_y)};
     for (int r = 0; r <= two; r++) {
-        p.low[r] = most(0, row + r - j->reach_y) - p.from;
-        p.high[r] = least(j->h, row + r + j->reach_y + 1) - p.from;
+        p.low[r] = most(low, row + r - j->reach_y) - p.from;
+        p.high[r] = least(high, row + r + j->reach_y + 1) - p.from;
     }
     p.count = p.high[two];
     for (long lane = 0; lane < LANES; lane++) p.live[lane] = x + lane < s->width ? -1 : 0;
@@ -69,12 +70,12 @@ INLINE void logits_at(workspace *s, const spot *p, const int two) {
 INLINE void point_at(workspace *s, const spot *p, vec *const cells[2], const int two) {
     for (int r = 0; r <= two; r++)
         for (long y = 0; y < p->count; y++)
-            s->rows[r][y] = y < p->low[r] || y >= p->high[r] ? s->none : (const REAL *)(cells[r] + y * s->kw);
+            s->begins[r][y] = y < p->low[r] || y >= p->high[r] ? s->none : (const REAL *)(cells[r] + y * s->kw);
 }
 
 INLINE void forward_at(workspace *s, long row, long x, const int two) {
     const problem *j = s->job;
-    const spot p = spot_at(s, row, x, two);
+    const spot p = spot_at(s, row, x, 0, s->rows, two);
     vec inverse[2];
     logits_at(s, &p, two);
     for (int r = 0; r <= two; r++) {
@@ -95,7 +96,7 @@ INLINE void forward_at(workspace *s, long row, long x, const int two) {
     }
     point_at(s, &p, s->cells, two);
     REAL *out = s->out + p.at;
-    mix(out, s->rows[0], s->rows[1], LANES, s->v + s->first + p.from * s->l.pitch + x - j->reach_x, p.count, s->l, j->d,
+    mix(out, s->begins[0], s->begins[1], LANES, s->v + s->first + p.from * s->l.pitch + x - j->reach_x, p.count, s->l, j->d,
         two);
     for (int r = 0; r <= two; r++)
         for (long c = 0; c < j->d; c++) {
@@ -149,10 +150,12 @@ INLINE void tables_at(workspace *s, const spot *p, const int two) {
     }
 }
 
-/* As seen by the queries: their own gradient, that of the tables, and, into the ring, what the keys will have to know. */
+/* As seen by the queries: their own gradient, that of the tables, and, into the ring, what the keys will have to know.
+ * Queries of another band only do the last, for the keys of this one. */
 INLINE void queries_at(workspace *s, long row, long x, const int two) {
     const problem *j = s->job;
-    const spot p = spot_at(s, row, x, two);
+    const int other = row < s->low || row >= s->high;
+    const spot p = spot_at(s, row, x, other ? s->low : 0, other ? s->high : s->rows, two);
     const long corner = s->first + p.from * s->l.pitch + x - j->reach_x;
     logits_at(s, &p, two);
     for (int r = 0; r <= two; r++) {
@@ -176,10 +179,11 @@ INLINE void queries_at(workspace *s, long row, long x, const int two) {
             store(s->ring_slopes + ring + cell * s->ring_width, slope);
         }
     }
+    if (other) return;
     REAL *out = s->out + p.at;
     if (j->keys) {
         point_at(s, &p, s->slopes, two);
-        mix(out, s->rows[0], s->rows[1], LANES, s->k + corner, p.count, s->l, j->d, two);
+        mix(out, s->begins[0], s->begins[1], LANES, s->k + corner, p.count, s->l, j->d, two);
     } else
         for (long c = 0; c < j->d; c++)
             for (int r = 0; r <= two; r++) store(out + c * s->l.plane + r * s->l.pitch, all(0));
@@ -190,7 +194,7 @@ INLINE void queries_at(workspace *s, long row, long x, const int two) {
  * can matter. The query for which a key lies in cell (a, b) is found at the opposite offset. */
 INLINE void keys_at(workspace *s, long row, long x, const int two) {
     const problem *j = s->job;
-    const spot p = spot_at(s, row, x, two);
+    const spot p = spot_at(s, row, x, 0, s->rows, two);
     const long corner = s->first + p.from * s->l.pitch + x - j->reach_x;
     const struct { REAL *ring, *out, *from; } jobs[] = {{s->ring_weights, s->to_v, s->g}, {s->ring_slopes, s->to_k, s->q}};
     for (int i = 0; i < (j->keys ? 2 : 1); i++) {
@@ -199,33 +203,32 @@ INLINE void keys_at(workspace *s, long row, long x, const int two) {
                 const long query = p.from + y, a = row + r - query + j->reach_y;
                 const REAL *cell = y < p.low[r] || y >= p.high[r]
                     ? s->ring_none : jobs[i].ring + query % s->ring * s->ring_row + a * s->kw * s->ring_width;
-                s->rows[r][y] = cell + (s->kw - 1) * s->ring_width + x - j->reach_x;
+                s->begins[r][y] = cell + (s->kw - 1) * s->ring_width + x - j->reach_x;
             }
-        mix(jobs[i].out + p.at, s->rows[0], s->rows[1], 1 - s->ring_width, jobs[i].from + corner, p.count, s->l, j->d, two);
+        mix(jobs[i].out + p.at, s->begins[0], s->begins[1], 1 - s->ring_width, jobs[i].from + corner, p.count, s->l, j->d, two);
     }
 }
 
+/* One step over vectors of a pair of rows, or of the last row of an odd number. */
+#define OVER_ROW(step, s, row, end)                       \
+    for (long x = 0; x < (s)->width; x += LANES)          \
+        if ((row) + 1 < (end)) step(s, row, x, 1);        \
+        else step(s, row, x, 0)
+
 /* From planes to planes. */
 static void forward_planes(workspace *s) {
-    const problem *j = s->job;
-    for (long row = 0; row < j->h; row += 2)
-        for (long x = 0; x < s->width; x += LANES)
-            if (row + 1 < j->h) forward_at(s, row, x, 1);
-            else forward_at(s, row, x, 0);
+    for (long row = s->low; row < s->high; row += 2) OVER_ROW(forward_at, s, row, s->high);
 }
 
 /* Keys follow the queries as soon as the last row that sees them is done. */
 static void backward_planes(workspace *s) {
-    const problem *j = s->job;
-    for (long row = 0, key = 0; row < j->h; row += 2) {
-        for (long x = 0; x < s->width; x += LANES)
-            if (row + 1 < j->h) queries_at(s, row, x, 1);
-            else queries_at(s, row, x, 0);
-        const long done = least(row + 2, j->h);
-        for (; key < j->h && (done == j->h || key + 1 + j->reach_y < done); key += 2)
-            for (long x = 0; x < s->width; x += LANES)
-                if (key + 1 < j->h) keys_at(s, key, x, 1);
-                else keys_at(s, key, x, 0);
+    const long ends[] = {s->low, s->high, s->rows};
+    for (long row = 0, key = s->low, part = 0; row < s->rows;) {
+        while (row >= ends[part]) part++;
+        OVER_ROW(queries_at, s, row, ends[part]);
+        row = least(row + 2, ends[part]);
+        for (; key < s->high && (row == s->rows || key + 1 + s->job->reach_y < row); key += 2)
+            OVER_ROW(keys_at, s, key, s->high);
     }
 }
 
@@ -234,37 +237,42 @@ INLINE long bundles(const problem *j) {
     return (j->heads + heads_side_by_side(j) - 1) / heads_side_by_side(j);
 }
 
-/* Queries, keys and values of head `unit % heads` of image `unit / heads`, into the planes from a column on. */
-static void fetch_unit(workspace *s, long unit, long column) {
+/* Rows [low, high) of the queries (part 0), keys (1) or values (2) of a head, into planes. */
+INLINE void take(workspace *s, REAL *planes, int part, long head, long low, long high) {
     const problem *j = s->job;
-    if (j->channels) project(s, unit % j->heads, column);
-    else {
-        fetch(s->q + column, j->q, s, unit);
-        fetch(s->v + column, j->v, s, unit);
-        if (j->keys) fetch(s->k + column, j->k, s, unit);
-    }
+    const tensor tensors[] = {j->q, j->k, j->v};
+    if (j->channels) project(s, planes, part, head, low, high);
+    else fetch(planes, tensors[part], s, head, low, high);
 }
 
-static void forward_bundle(workspace *s, long image, long bundle) {
+/* Where row `row` of one head begins in lse. */
+INLINE REAL *lse_at(const workspace *s, long head, long row) {
     const problem *j = s->job;
-    const long begin = image * j->heads + bundle * s->side_by_side;
-    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
-    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) fetch_unit(s, unit, column);
+    return j->lse + ((s->image * j->heads + head) * j->h + s->top + row) * j->w;
+}
+
+static void forward_bundle(workspace *s, long bundle) {
+    const problem *j = s->job;
+    const long begin = bundle * s->side_by_side, end = least(begin + s->side_by_side, j->heads);
+    for (long head = begin, column = 0; head < end; head++, column += j->w) {
+        take(s, s->q + column, 0, head, s->low, s->high);
+        if (j->keys) take(s, s->k + column, 1, head, 0, s->rows);
+        take(s, s->v + column, 2, head, 0, s->rows);
+    }
     forward_planes(s);
-    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
-        deliver(j->out, s->out + column, s, unit);
-        for (long i = 0; i < j->h; i++)
-            copy(j->lse + (unit * j->h + i) * j->w, s->lse + s->first + i * s->l.pitch + column, j->w);
+    for (long head = begin, column = 0; head < end; head++, column += j->w) {
+        deliver(j->out, s->out + column, s, head);
+        for (long i = s->low; i < s->high; i++) copy(lse_at(s, head, i), s->lse + s->first + i * s->l.pitch + column, j->w);
     }
 }
 
-/* All heads of an image whose queries, keys and values have to be projected first. */
-static void forward_image(workspace *s, long image) {
-    begin_image(s, image, 0);
-    for (long bundle = 0; bundle < bundles(s->job); bundle++) forward_bundle(s, image, bundle);
+/* All heads of a band whose queries, keys and values have to be projected first. */
+static void forward_band(workspace *s) {
+    begin_band(s, 0);
+    for (long bundle = 0; bundle < bundles(s->job); bundle++) forward_bundle(s, bundle);
 }
 
-/* The gradient of a table for one unit, from sums lane by lane. */
+/* The gradient of a table for one head, from sums lane by lane. */
 INLINE void deliver_table(REAL *to, const vec *sums, long count, const workspace *s, long column) {
     for (long n = 0; n < count; n++)
         if (s->side_by_side == 1) to[n] = total(sums[n]);
@@ -273,41 +281,43 @@ INLINE void deliver_table(REAL *to, const vec *sums, long count, const workspace
                 to[n] = first ? sums[n][lane] : to[n] + sums[n][lane];
 }
 
-static void backward_bundle(workspace *s, long image, long bundle, REAL *dweight) {
+static void backward_bundle(workspace *s, long band, long bundle, REAL *dweight) {
     const problem *j = s->job;
-    const long begin = image * j->heads + bundle * s->side_by_side;
-    const long end = least(begin + s->side_by_side, (image + 1) * j->heads);
+    const long begin = bundle * s->side_by_side, end = least(begin + s->side_by_side, j->heads);
     const long rows = j->d_row * s->kh, cols = (j->d - j->d_row) * s->kw;
-    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
-        fetch_unit(s, unit, column);
-        fetch(s->g + column, j->grad, s, unit);
-        fetch(s->out + column, j->out, s, unit);
-        for (long i = 0; i < j->h; i++)
-            copy(s->lse + s->first + i * s->l.pitch + column, j->lse + (unit * j->h + i) * j->w, j->w);
+    for (long head = begin, column = 0; head < end; head++, column += j->w) {
+        REAL *planes[] = {s->q + column, s->k + column, s->v + column};
+        for (int part = 0; part < 3; part++)
+            if (part != 1 || j->keys) take(s, planes[part], part, head, 0, s->rows);
+        fetch(s->g + column, j->grad, s, head, 0, s->rows);
+        fetch(s->out + column, j->out, s, head, 0, s->rows);
+        for (long i = 0; i < s->rows; i++) copy(s->lse + s->first + i * s->l.pitch + column, lse_at(s, head, i), j->w);
     }
     for (long n = 0; n < rows; n++) s->row_total[n] = all(0);
     for (long n = 0; n < cols; n++) s->col_total[n] = all(0);
     backward_planes(s);
-    for (long unit = begin, column = 0; unit < end; unit++, column += j->w) {
-        if (j->channels) project_back(s, dweight, unit % j->heads, column);
+    for (long head = begin, column = 0; head < end; head++, column += j->w) {
+        if (j->channels) project_back(s, dweight, head, column);
         else {
-            deliver(j->dq, s->out + column, s, unit);
-            deliver(j->dv, s->to_v + column, s, unit);
-            if (j->keys) deliver(j->dk, s->to_k + column, s, unit);
+            deliver(j->dq, s->out + column, s, head);
+            deliver(j->dv, s->to_v + column, s, head);
+            if (j->keys) deliver(j->dk, s->to_k + column, s, head);
         }
         if (!j->relative) continue;
-        deliver_table(j->drow + unit * rows, s->row_total, rows, s, column);
-        deliver_table(j->dcol + unit * cols, s->col_total, cols, s, column);
+        deliver_table(j->drow + (band * j->heads + head) * rows, s->row_total, rows, s, column);
+        deliver_table(j->dcol + (band * j->heads + head) * cols, s->col_total, cols, s, column);
     }
 }
 
-/* A group of images, whose gradient of the weights is one sum: groups depend on the problem, never on the threads. */
+/* A group of bands, whose gradient of the weights is one sum: groups depend on the problem, never on the threads. */
 static void backward_group(workspace *s, long group) {
     const problem *j = s->job;
+    const long all_bands = j->images * j->bands;
     REAL *dweight = j->dweight + group * (j->keys ? 3 : 2) * j->heads * j->d * j->width;
-    for (long image = j->images * group / j->groups; image < j->images * (group + 1) / j->groups; image++) {
-        begin_image(s, image, 1);
-        for (long bundle = 0; bundle < bundles(j); bundle++) backward_bundle(s, image, bundle, dweight);
-        end_image(s, image);
+    for (long band = all_bands * group / j->groups; band < all_bands * (group + 1) / j->groups; band++) {
+        turn_to(s, band);
+        begin_band(s, 1);
+        for (long bundle = 0; bundle < bundles(j); bundle++) backward_bundle(s, band, bundle, dweight);
+        end_band(s);
     }
 }

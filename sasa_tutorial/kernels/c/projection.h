@@ -1,4 +1,4 @@
-/* The 1x1 convolutions before the attention, for one image and one head at a time, so that queries, keys and values are
+/* The 1x1 convolutions before the attention, for one band of an image and one head at a time, so that queries, keys and values are
  * made where they are used, and never exist for the whole batch: three small matrix products and their gradients.
  *
  * Numbers are flat here: channel after channel, `stride` apart, pixels side by side, zeros after the last one. */
@@ -66,53 +66,52 @@ INLINE tensor flat_tensor(const workspace *s, int part) {
     return (tensor){.data = s->flat + part * s->job->d * s->stride, .channel = s->stride, .row = s->job->w, .col = 1};
 }
 
-/* Fills the planes of queries, keys and values. */
-static void project(workspace *s, long head, long column) {
+/* Fills rows [low, high) of the planes of queries (part 0), keys (1) or values (2). */
+static void project(workspace *s, REAL *planes, int part, long head, long low, long high) {
     const problem *j = s->job;
-    const long pixels = j->h * j->w;
-    REAL *planes[] = {s->q, s->k, s->v};
-    for (int part = 0; part < 3; part++) {
-        if (part == 1 && !j->keys) continue;
-        const REAL *weight = j->weight + weight_row(j, head, part) * j->channels;
-        product(s->flat + part * j->d * s->stride, weight, j->channels, 1, s->x, j->channels, s->stride, pixels, j->d, 0);
-        fetch(planes[part] + column, flat_tensor(s, part), s, 0);
-    }
+    const REAL *weight = j->weight + weight_row(j, head, part) * j->channels;
+    const tensor flat = flat_tensor(s, part);
+    const long begin = low * j->w;
+    product(flat.data + begin, weight, j->channels, 1, s->x + begin, j->channels, s->stride, high * j->w - begin, j->d, 0);
+    copy_in(planes + s->first + low * s->l.pitch, s->l.plane, s->l.pitch, flat.data + begin, flat, j->d, high - low, j->w);
 }
 
 /* From the gradients of queries, keys and values in the planes to those of the input and the weights. */
 static void project_back(workspace *s, REAL *dweight, long head, long column) {
     const problem *j = s->job;
-    const long pixels = j->h * j->w, width = j->width;
-    const REAL *planes[] = {s->out, s->to_k, s->to_v};
+    const long begin = s->low * j->w, pixels = s->high * j->w - begin, width = j->width;
+    const REAL *planes[] = {s->out, s->to_k, s->to_v}, *by_pixel = s->by_pixel + begin * width;
     for (int part = 0; part < 3; part++) {
         if (part == 1 && !j->keys) continue;
         const long row = weight_row(j, head, part);
-        const REAL *slopes = s->flat + part * j->d * s->stride;
-        deliver(flat_tensor(s, part), planes[part] + column, s, 0);
-        product(s->dx, j->weight + row * j->channels, 1, j->channels, slopes, j->d, s->stride, pixels, j->channels, 1);
+        const tensor flat = flat_tensor(s, part);
+        const REAL *slopes = flat.data + begin;
+        copy_out(flat.data + begin, flat, planes[part] + column + s->first + s->low * s->l.pitch, s->l.plane, s->l.pitch, j->d,
+                 s->high - s->low, j->w);
+        product(s->dx + begin, j->weight + row * j->channels, 1, j->channels, slopes, j->d, s->stride, pixels, j->channels, 1);
         long o = 0;
         for (; o + BLOCK <= j->d; o += BLOCK)
-            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, s->by_pixel, pixels, BLOCK);
+            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, by_pixel, pixels, BLOCK);
         for (; o < j->d; o++)
-            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, s->by_pixel, pixels, 1);
+            weight_block(dweight + (row + o) * width, width, slopes + o * s->stride, s->stride, by_pixel, pixels, 1);
     }
 }
 
-/* Before the heads of an image: its pixels channel by channel, and, for the backward pass, pixel by pixel. */
-static void begin_image(workspace *s, long image, int backward) {
+/* Before the heads of a band: its pixels channel by channel, and, for the backward pass, pixel by pixel. */
+static void begin_band(workspace *s, int backward) {
     const problem *j = s->job;
-    const REAL *from = j->x.data + image * j->x.image;
-    copy_in(s->x, s->stride, j->w, from, j->x, j->channels, j->h, j->w);
+    const REAL *from = row_of(j->x, s, 0, 0);
+    copy_in(s->x, s->stride, j->w, from, j->x, j->channels, s->rows, j->w);
     if (!backward) return;
     memset(s->dx, 0, j->channels * s->stride * sizeof(REAL));
     if (j->x.channel == 1 && j->x.col == j->width && j->x.row == j->w * j->width) s->by_pixel = from;
     else {
-        transpose(s->pixels, j->width, s->x, s->stride, j->channels, j->h * j->w);
+        transpose(s->pixels, j->width, s->x, s->stride, j->channels, s->rows * j->w);
         s->by_pixel = s->pixels;
     }
 }
 
-static void end_image(workspace *s, long image) {
+static void end_band(workspace *s) {
     const problem *j = s->job;
-    copy_out(j->dx.data + image * j->dx.image, j->dx, s->dx, s->stride, j->w, j->channels, j->h, j->w);
+    copy_out(row_of(j->dx, s, 0, s->low), j->dx, s->dx + s->low * j->w, s->stride, j->w, j->channels, s->high - s->low, j->w);
 }

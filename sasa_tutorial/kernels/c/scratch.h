@@ -1,6 +1,9 @@
 /* The problem as the caller states it, and the scratch memory in which one thread solves it, one head of one image a time;
  * where images are narrower than half a vector, several heads side by side, so that few lanes are idle.
  *
+ * A tall image is cut into bands of rows, each a problem of its own that also needs the rows its windows reach: what is
+ * worked on stays in the cache, and one large image occupies all threads. Rows are counted from the first one in scratch.
+ *
  * Planes have `reach_x` numbers or more of zeros between their rows, so that windows may reach over the sides; rows of
  * cells above and below the image are simply not visited. */
 #pragma once
@@ -17,12 +20,12 @@ typedef struct { /* (images, heads, d, h, w), anywhere in memory; strides count 
 typedef struct {
     tensor q, k, v, grad, out, dq, dk, dv, x, dx; /* those that a pass does not need are not read */
     const REAL *row, *col;                 /* contiguous, (d_row, kh) and (d - d_row, kw); read if `relative` */
-    REAL *drow, *dcol;                     /* one table for every unit, summed by the caller */
+    REAL *drow, *dcol;                     /* one table for every head of every band, summed by the caller */
     REAL *lse;                             /* contiguous, (images, heads, h, w) */
     /* Instead of q, k, v and their gradients, if `channels` is not 0: x (images, 1, channels, h, w) and dx, and */
     const REAL *weight; /* (q, k, v one after the other: heads x d each, channels), contiguous */
     REAL *dweight;      /* (groups, rows of weight, width), zeros to begin with; width: channels, and up to whole vectors */
-    long images, heads, d, d_row, h, w, reach_y, reach_x, keys, relative, channels, width, groups;
+    long images, heads, d, d_row, h, w, reach_y, reach_x, bands, keys, relative, channels, width, groups;
 } problem;
 
 typedef struct {
@@ -30,11 +33,13 @@ typedef struct {
     layout l;
     long kh, kw, first;    /* first: where row 0 begins in a plane */
     long side_by_side, width; /* heads, and their pixels in a row */
+    long image, top;       /* the image, and its row that is row 0 here */
+    long rows, low, high;  /* rows that are here; the band's own are [low, high), the others are in its windows */
     REAL *q, *k, *v, *out, *g, *to_k, *to_v;                /* d planes each; in the backward pass out becomes dq */
     REAL *lse, *border;                                     /* a plane; for a row's pixels and each cell, 0 in the image, else FAR */
     vec *cells[2], *slopes[2], *by_row[2], *by_col[2];      /* for two rows of pixels: logits, then weights, ... */
     vec *row_total, *col_total;                             /* gradients of the tables, lane by lane */
-    const REAL **rows[2], *none;                            /* where weights of a row of cells begin; a row of zeros */
+    const REAL **begins[2], *none;                           /* where weights of a row of cells begin; a row of zeros */
     /* The weights and slopes of the last `ring` rows of queries, until all keys in their windows have used them. */
     REAL *ring_weights, *ring_slopes, *ring_none;
     long ring, ring_width, ring_row;
@@ -83,17 +88,21 @@ INLINE void copy_out(REAL *to, tensor t, const REAL *from, long apart, long pitc
                 for (long x = 0; x < w; x++) to[c * t.channel + i * t.row + x * t.col] = from[c * apart + i * pitch + x];
 }
 
-/* Between one head of one image and the planes. */
-static void fetch(REAL *planes, tensor t, const workspace *s, long unit) {
-    const problem *j = s->job;
-    const REAL *from = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
-    copy_in(planes + s->first, s->l.plane, s->l.pitch, from, t, j->d, j->h, j->w);
+/* Where row `row` of this image, or of one head of it, begins in a tensor. */
+INLINE REAL *row_of(tensor t, const workspace *s, long head, long row) {
+    return t.data + s->image * t.image + head * t.head + (s->top + row) * t.row;
 }
 
-static void deliver(tensor t, const REAL *planes, const workspace *s, long unit) {
+/* Between rows [low, high) of one head and the planes. */
+static void fetch(REAL *planes, tensor t, const workspace *s, long head, long low, long high) {
     const problem *j = s->job;
-    REAL *to = t.data + unit / j->heads * t.image + unit % j->heads * t.head;
-    copy_out(to, t, planes + s->first, s->l.plane, s->l.pitch, j->d, j->h, j->w);
+    copy_in(planes + s->first + low * s->l.pitch, s->l.plane, s->l.pitch, row_of(t, s, head, low), t, j->d, high - low, j->w);
+}
+
+static void deliver(tensor t, const REAL *planes, const workspace *s, long head) {
+    const problem *j = s->job;
+    copy_out(row_of(t, s, head, s->low), t, planes + s->first + s->low * s->l.pitch, s->l.plane, s->l.pitch, j->d,
+             s->high - s->low, j->w);
 }
 
 /* Under the address sanitizer, forbidden ground between the parts of the scratch memory: a part of its own for each. */
@@ -154,7 +163,7 @@ static size_t arrange(workspace *s, int backward) {
         s->slopes[r] = part(s, &next, (s->kh + 1) * s->kw * vector);
         s->by_row[r] = part(s, &next, s->kh * vector);
         s->by_col[r] = part(s, &next, s->kw * vector);
-        s->rows[r] = part(s, &next, (s->kh + 1) * sizeof(REAL *));
+        s->begins[r] = part(s, &next, (s->kh + 1) * sizeof(REAL *));
     }
     if (backward) {
         s->row_total = part(s, &next, j->d_row * s->kh * vector);
@@ -168,7 +177,7 @@ static size_t arrange(workspace *s, int backward) {
         s->x = part(s, &next, j->channels * s->stride * number);
         if (backward) {
             s->dx = part(s, &next, j->channels * s->stride * number);
-            s->pixels = part(s, &next, j->h * j->w * j->width * number);
+            s->pixels = part(s, &next, s->rows * j->w * j->width * number);
         }
     }
     return next - s->memory;
@@ -184,11 +193,12 @@ static int prepare(workspace *s, const problem *j, int backward) {
     s->l.width = s->kw;
     s->l.pitch = most(s->width + j->reach_x, rounded_up(s->width)); /* the last vector of a row may not spill into the next */
     s->first = (j->reach_x + LANES - 1) / LANES * LANES;
-    s->l.plane = s->first + j->h * s->l.pitch + rounded_up(j->reach_x) + LANES;
-    s->ring = least(j->h, s->kh + 2);
+    s->rows = least(j->h, (j->h + j->bands - 1) / j->bands + 2 * j->reach_y);
+    s->l.plane = s->first + s->rows * s->l.pitch + rounded_up(j->reach_x) + LANES;
+    s->ring = least(s->rows, s->kh + 2);
     s->ring_width = rounded_up(s->width + j->reach_x); /* zeros after a row's pixels are the ones before the next row's */
     s->ring_row = s->kh * s->kw * s->ring_width;
-    s->stride = rounded_up(j->h * j->w) + LANES;
+    s->stride = rounded_up(s->rows * j->w) + 2 * LANES; /* products end with a whole pair of vectors, wherever they begin */
     const size_t bytes = arrange(s, backward);
     s->memory = scratch(bytes);
     if (!s->memory) return 1;
@@ -200,4 +210,16 @@ static int prepare(workspace *s, const problem *j, int backward) {
             s->border[border_at(s, x, b)] = there >= from && there < least(from + j->w, s->width) ? 0 : FAR;
         }
     return 0;
+}
+
+/* Turns to a band: number `band` of all images' bands. */
+INLINE void turn_to(workspace *s, long band) {
+    const problem *j = s->job;
+    s->image = band / j->bands;
+    band %= j->bands;
+    const long begin = j->h * band / j->bands, end = j->h * (band + 1) / j->bands;
+    s->top = most(0, begin - j->reach_y);
+    s->rows = least(j->h, end + j->reach_y) - s->top;
+    s->low = begin - s->top;
+    s->high = end - s->top;
 }
