@@ -57,7 +57,7 @@ def everything_tiny():
         patch.setattr("sasa_tutorial.bench.timing.LEAST_MS", 0.1)
         for module in ("layers", "network"):
             patch.setattr(f"sasa_tutorial.bench.{module}.peak_growth", lambda *_: 10**7)
-        patch.setattr("sasa_tutorial.bench.document.default_network", lambda device: NETWORK)
+        patch.setattr("sasa_tutorial.bench.document.default_networks", lambda device: (NETWORK,))
         small = partial(measure_machine, size=Size(side=4, images=1, channels=2), least_bytes=2**12)
         patch.setattr("sasa_tutorial.bench.document.measure_machine", small)
         patch.setattr("sasa_tutorial.bench.document.settings_over", lambda factor, s: {1: s, 2: replace(s, batch=2)})
@@ -448,7 +448,7 @@ def test_the_command_saves_what_it_shows(tiny, results):
     result = bench("--save")
     (document,) = bench_documents()
     assert "saved in " in result.stdout and document["device"] in result.stdout.splitlines()[0]
-    for show, section in ((tables.machine, "machine"), (tables.layers, "layers"), (tables.network, "network")):
+    for show, section in ((tables.machine, "machine"), (tables.layers, "layers"), (tables.networks, "network")):
         assert show(document[section]) in result.stdout
 
 

@@ -269,10 +269,11 @@ MEASURED = {
     "network": [
         {
             "name": n,
-            "images_per_second": s,
+            "images_per_second": s * width,
             "of_convolution": s / 400,
-            "setting": {"depth": 26, "width": 1.0, "batch": 8},
+            "setting": {"depth": 26, "width": width, "batch": 8},
         }
+        for width in (1.0, 0.25)
         for n, s in SPEEDS.items()
     ],
     "growth": [
@@ -324,10 +325,10 @@ def test_labels_of_lines_that_end_together_do_not_overlap():
 
 
 def test_networks_have_their_speed_and_their_colour():
-    ax = training_speed(MEASURED)
-    assert [bar.get_width() for bar in ax.patches] == list(SPEEDS.values())
-    assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [MECHANISM_COLOURS[name] for name in SPEEDS]
-    assert texts(ax) == ["400", "200 (50 %)", "100 (25 %)"]
+    wide, narrow = training_speed(MEASURED)
+    assert [bar.get_width() for bar in wide.patches] == list(SPEEDS.values())
+    assert [to_hex(bar.get_facecolor()).upper() for bar in wide.patches] == [MECHANISM_COLOURS[name] for name in SPEEDS]
+    assert texts(wide) == ["400", "200 (50 %)", "100 (25 %)"] and texts(narrow) == ["100", "50 (50 %)", "25 (25 %)"]
 
 
 @pytest.mark.parametrize("draw", [layer_times, growth_of_time, time_per_pixel, training_speed])

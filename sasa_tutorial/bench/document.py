@@ -14,7 +14,7 @@ from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, measure_growth, settings_over
 from sasa_tutorial.bench.layers import measure_layers
 from sasa_tutorial.bench.machine import measure_machine
-from sasa_tutorial.bench.network import NETWORKS, default_network, measure_network
+from sasa_tutorial.bench.network import NETWORKS, default_networks, measure_network
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.subjects import subjects
 from sasa_tutorial.errors import TutorialError
@@ -74,9 +74,9 @@ def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator
     if "layers" in sections:
         steps = timed + len(subjects(setting))
         yield Part("layers", "layers", steps, partial(measure_layers, setting, rounds=rounds), tables.layers)
-    if "network" in sections:
-        measure = partial(measure_network, default_network(device), rounds=rounds)
-        yield Part("network", "network", timed + len(NETWORKS), measure, tables.network)
+    for network in default_networks(device) if "network" in sections else ():
+        measure = partial(measure_network, network, rounds=rounds)
+        yield Part("network", f"network, width {network.width:g}", timed + len(NETWORKS), measure, tables.networks)
     for factor in FACTORS if "growth" in sections else ():
         measure = partial(measure_growth, factor, settings_over(factor, setting), rounds=rounds)
         yield Part("growth", f"growth over {factor}", timed, measure, tables.growth)

@@ -40,10 +40,12 @@ class NetworkResult:
     peak_bytes: int | None  # of a step, beyond the network and the optimizer's state; None where unknown
 
 
-def default_network(device: torch.device) -> NetworkSetting:
-    """The laptop profile's size on a CPU; the full width on a GPU."""
-    size = {"width": 1.0, "batch": 256} if device.type == "cuda" else {}
-    return NetworkSetting(device=str(device), **size)
+def default_networks(device: torch.device) -> tuple[NetworkSetting, ...]:
+    """On a CPU the laptop profile's size, then the full width, as many images as the layers are measured on; on a GPU
+    the full width."""
+    if device.type == "cuda":
+        return (NetworkSetting(device=str(device), width=1.0, batch=256),)
+    return NetworkSetting(device=str(device)), NetworkSetting(device=str(device), width=1.0, batch=32)
 
 
 def measure_network(

@@ -1,6 +1,8 @@
 """The sections of a document as text for a terminal, each with a headline; 100 columns at most."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sasa_tutorial.bench.setting import Setting
@@ -42,9 +44,12 @@ def layers(rows: Sequence[Row]) -> str:
     return headline + "\n\n" + columns(lines)
 
 
-def network(rows: Sequence[Row]) -> str:
-    """Images a second and memory of a training step."""
-    setting = rows[0]["setting"]
+def networks(rows: Sequence[Row]) -> str:
+    """Images a second and memory of a training step, a table for each setting."""
+    return "\n\n".join(_networks(setting, list(found)) for setting, found in groupby(rows, itemgetter("setting")))
+
+
+def _networks(setting: Row, rows: Sequence[Row]) -> str:
     lines = [("network", "step, ms", "quartiles", "images / s", "/ convolution", "peak, MB")]
     for row in rows:
         memory = "unknown" if row["peak_bytes"] is None else number(row["peak_bytes"] / 1e6)

@@ -1,6 +1,8 @@
 """Figures of what was measured: each takes the document of one machine and returns Axes; none measures anything."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -71,10 +73,17 @@ def time_per_pixel(document: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def training_speed(document: Mapping[str, Any]) -> Axes:
-    """Images a second that each network trains, and that as a share of the convolutional network's."""
-    rows = document["network"]
-    ax = plt.subplots(figsize=(6, 0.8 + 0.4 * len(rows)))[1]
+def training_speed(document: Mapping[str, Any]) -> list[Axes]:
+    """Images a second that each network trains, and that as a share of the convolutional network's; by setting."""
+    settings = [list(rows) for _, rows in groupby(document["network"], itemgetter("setting"))]
+    height = sum(0.6 + 0.3 * len(rows) for rows in settings)
+    axes = plt.subplots(len(settings), figsize=(6, height), squeeze=False)[1]
+    for ax, rows in zip(axes[:, 0], settings, strict=True):
+        _speeds(ax, rows)
+    return list(axes[:, 0])
+
+
+def _speeds(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     places = range(len(rows))
     speeds = [row["images_per_second"] for row in rows]
     ax.barh(places, speeds, height=0.62, color=[MECHANISM_COLOURS[row["name"]] for row in rows])
@@ -88,7 +97,6 @@ def training_speed(document: Mapping[str, Any]) -> Axes:
     ax.set(xlabel=label, xlim=(0, 1.2 * max(speeds)), ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticks(places, [row["name"].replace("_", " ") for row in rows])
     ax.tick_params(axis="y", length=0)
-    return ax
 
 
 def _lines(ax: Axes, curves: Sequence[Mapping[str, Any]], height: Any) -> None:
