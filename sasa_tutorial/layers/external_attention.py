@@ -23,6 +23,8 @@ class ExternalAttention2d(nn.Module):
         in_channels, out_channels: as in a convolution.
         slots: rows of each memory.
         heads: contiguous groups of d = out_channels / heads channels.
+        normalization: "double", the paper's; or "slots", a softmax over the slots for each pixel by itself, with which
+            no pixel sees another (the ablation).
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
     Cost: n (c_in c_out + 2 c_out slots + c_out²) multiply-adds: linear in the number of pixels n.
@@ -36,8 +38,13 @@ class ExternalAttention2d(nn.Module):
     Source: Guo et al. 2021, arXiv:2105.02358, Sec. 3.2 and Algorithm 1; heads: Sec. 3.3.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, slots: int = 64, heads: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, slots: int = 64, heads: int = 1, *, normalization: str = "double"
+    ) -> None:
         super().__init__()
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f'normalization must be "double" or "slots", got {normalization!r}')
+        self.normalize = NORMALIZATIONS[normalization]
         check_channels(in_channels=in_channels, out_channels=out_channels, slots=slots)
         head_dim = check_heads(out_channels, heads)
         self.in_channels, self.heads = in_channels, heads
@@ -55,7 +62,7 @@ class ExternalAttention2d(nn.Module):
         """How pixel n shares itself out among the slots; sums to 1 over s."""
         check_images(x, self.in_channels)
         q = self.to_q(x).unflatten(1, (self.heads, -1)).flatten(3)
-        return double_normalization(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
+        return self.normalize(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
 
 
 def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
@@ -66,3 +73,11 @@ def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.softmax(torch.log_softmax(logits, dim=-2), dim=-1)
+
+
+def slot_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
+    """Softmax over the slots s, in float32 at least."""
+    return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+
+
+NORMALIZATIONS = {"double": double_normalization, "slots": slot_normalization}

@@ -12,7 +12,7 @@ from torchvision.models import MNASNet
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
 from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3, convolution_stem
-from sasa_tutorial.models.spatial import HEADS
+from sasa_tutorial.models.spatial import HEADS, head_count, with_stride
 
 LEAST_KEY_CHANNELS = 20  # of a head (Sec. 4)
 POSITIONS = ("relative", "none", "sine", "coordinates")
@@ -116,6 +116,27 @@ def augmented_spatial(
         return StridedAugmentedConv2d(
             in_channels, out_channels, stride=stride, pool=pool, side=side, positions=positions, **channels
         )
+
+    return build
+
+
+def narrow_augmented_spatial(
+    *, kappa: float = 0.25, upsilon: float = 0.25, positions: str = "relative", side: int
+) -> SpatialLayer:
+    """The lesson's layer, for networks narrower than the paper's: where channels are few there are fewer heads, of 8
+    channels each. Strides are average pooling, and `side` is that of the layer's input."""
+
+    def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        keys, values = (max(8, round(share * out_channels / 8) * 8) for share in (kappa, upsilon))
+        heads = min(head_count(keys), head_count(values))
+        channels = {"key_channels": keys, "value_channels": values, "heads": heads}
+        if positions in ("relative", "none"):
+            sizes = {"max_size": (side, side), "positions": positions}
+            return with_stride(AttentionAugmentedConv2d(in_channels, out_channels, **channels, **sizes), stride)
+        layer = StridedAugmentedConv2d(in_channels, out_channels, side=side, positions=positions, **channels)
+        if layer.conv is not None:
+            layer.conv.reset_parameters()  # drawn as in the lesson's layer: nothing but the positions differs
+        return with_stride(layer, stride)
 
     return build
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.models import spatial
-from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution_3x3
+from sasa_tutorial.models.augmented import narrow_augmented_spatial
+from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups
 
 Builder = Callable[..., nn.Module]
+LAST_TWO = (3, 4)  # groups
 
 
 def scaled_channels(width: float, base: int = 64) -> int:
@@ -36,6 +38,7 @@ def cifar_resnet(
     depth: int = 26,
     width: float = 1.0,
     num_classes: int = 100,
+    recalibrate: str = "none",
 ) -> ResNet:
     """The paper's ResNet for 32x32 images: the stem is one 3x3 convolution, without stride or pooling.
 
@@ -48,59 +51,96 @@ def cifar_resnet(
         depth: 26 (the comparison), 38, 50, or 14.
         width: factor on all channels; 1.0 is 64, 128, 256, 512 inner channels.
         num_classes: length of the output.
+        recalibrate: as in `ResNet`.
     """
     channels = scaled_channels(width)
-    if stem is None:
-        stem = nn.Sequential(convolution_3x3(3, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-    return ResNet(stem, channels, spatial, depth=depth, channels=channels, num_classes=num_classes)
+    options = {"num_classes": num_classes, "recalibrate": recalibrate}
+    return ResNet(stem or _stem(channels), channels, spatial, depth=depth, channels=channels, **options)
 
 
-def convolution(**size: float) -> ResNet:
-    """The baseline: 3x3 convolutions everywhere."""
-    return cifar_resnet(convolution_3x3, **size)
+def _stem(channels: int) -> nn.Sequential:
+    return nn.Sequential(convolution_3x3(3, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
+def convolution(*, recalibrate: str = "none", **size: float) -> ResNet:
+    """The baseline: 3x3 convolutions everywhere; `recalibrate` as in `ResNet`."""
+    return cifar_resnet(convolution_3x3, recalibrate=recalibrate, **size)
 
 
 def global_attention(**size: float) -> ResNet:
     """Attention between all pixels in the last two groups, without positions."""
-    return cifar_resnet(_in_the_last_two_groups(spatial.global_attention), **size)
+    return cifar_resnet(in_groups(spatial.global_attention, LAST_TWO), **size)
 
 
 def local_attention(**size: float) -> ResNet:
     """Attention in 7x7 windows everywhere, content only; a convolution as stem."""
-    return cifar_resnet(spatial.local_attention(relative=False), **size)
+    return cifar_resnet(spatial.local_attention(positions="none"), **size)
 
 
-def relative_offsets(**size: float) -> ResNet:
-    """The same with relative offsets: the paper's "conv-stem + attention"."""
-    return cifar_resnet(spatial.local_attention(), **size)
+def relative_offsets(
+    *,
+    kernel_size: int = 7,
+    positions: str = "relative",
+    content: bool = True,
+    attention_groups: Sequence[int] = GROUPS,
+    pooled_stem: bool = False,
+    **size: float,
+) -> ResNet:
+    """The same with relative offsets: the paper's "conv-stem + attention".
+
+    Args:
+        kernel_size, positions, content, attention_groups: as in `sasa_resnet`.
+        pooled_stem: a 3x3 max pool with stride 2 ends the stem, and the groups see what `attention_stem` leaves them.
+        size: as in `cifar_resnet`.
+    """
+    layer = spatial.local_attention(kernel_size=kernel_size, positions=positions, content=content)
+    stem = _stem(scaled_channels(size.get("width", 1.0)))
+    if pooled_stem:
+        stem.append(nn.MaxPool2d(3, stride=2, padding=1))
+    return cifar_resnet(in_groups(layer, attention_groups), stem=stem, **size)
 
 
-def attention_stem(**size: float) -> ResNet:
-    """Attention everywhere: the paper's "full attention".
+def attention_stem(*, stem_values: str = "mixture", **size: float) -> ResNet:
+    """Attention everywhere: the paper's "full attention"; `stem_values` as in `sasa_resnet`.
 
     The stem's blocks are 2x2 here: the paper's 4x4, made for 224x224 images, would leave 8x8 for the first group.
     """
     channels = scaled_channels(size.get("width", 1.0))
-    stem = AttentionStem2d(3, channels, block=2, heads=min(4, spatial.head_count(channels)))
+    stem = AttentionStem2d(3, channels, block=2, heads=min(4, spatial.head_count(channels)), values=stem_values)
     return cifar_resnet(spatial.local_attention(), stem=nn.Sequential(stem, nn.ReLU(inplace=True)), **size)
 
 
-def augmented_convolution(**size: float) -> ResNet:
-    """A quarter of the channels from attention with relative positions, κ = υ = 0.25, in the last two groups."""
-    return cifar_resnet(_in_the_last_two_groups(spatial.augmented_convolution()), **size)
+def augmented_convolution(
+    *, kappa: float = 0.25, upsilon: float = 0.25, positions: str = "relative", **size: float
+) -> ResNet:
+    """A quarter of the channels from attention with relative positions, κ = υ = 0.25, in the last two groups.
+
+    Args:
+        kappa, upsilon, positions: as in `attention_augmented_resnet`.
+        size: as in `cifar_resnet`.
+    """
+    layer = narrow_augmented_spatial(kappa=kappa, upsilon=upsilon, positions=positions, side=16)
+    return cifar_resnet(in_groups(layer, LAST_TWO), **size)
 
 
-def external_attention(**size: float) -> ResNet:
-    """64 memory slots in the last two groups."""
-    return cifar_resnet(_in_the_last_two_groups(spatial.external_attention()), **size)
+def external_attention(
+    *, slots: int = 64, heads: int | None = None, normalization: str = "double", **size: float
+) -> ResNet:
+    """64 memory slots in the last two groups.
 
-
-def _in_the_last_two_groups(layer: SpatialLayer) -> list[SpatialLayer]:
-    return [convolution_3x3, convolution_3x3, layer, layer]
+    Args:
+        slots, heads, normalization: as in `ExternalAttention2d`; heads: as many as in the other networks for None.
+        size: as in `cifar_resnet`.
+    """
+    layer = spatial.external_attention(slots=slots, heads=heads, normalization=normalization)
+    return cifar_resnet(in_groups(layer, LAST_TWO), **size)
 
 
 def cifar_models() -> Mapping[str, Builder]:
-    """The networks of the comparison by name; each builder takes `depth`, `width` and `num_classes`."""
+    """The networks of the comparison by name.
+
+    Each builder takes `depth`, `width` and `num_classes`, and the options of its mechanism that the ablations vary.
+    """
     lessons = (
         convolution,
         global_attention,

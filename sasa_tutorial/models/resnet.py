@@ -34,6 +34,7 @@ BLOCKS = {
 smallest of the kind, for machines without a GPU."""
 
 WITHOUT_BOTTLENECK = (34,)
+GROUPS = (1, 2, 3, 4)
 EXPANSION = 4
 
 
@@ -47,6 +48,17 @@ def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: i
 def convolution_3x3(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
     """The spatial layer of the original ResNet."""
     return convolution(in_channels, out_channels, 3, stride)
+
+
+def in_groups(layer: SpatialLayer, groups: Sequence[int]) -> list[SpatialLayer]:
+    """The layer in these of the groups 1 to 4, 3x3 convolutions in the others.
+
+    Raises:
+        ValueError: there is no such group.
+    """
+    if wrong := sorted(set(groups) - set(GROUPS)):
+        raise ValueError(f"attention_groups are among 1, 2, 3, 4, got {wrong[0]!r}")
+    return [layer if group in groups else convolution_3x3 for group in GROUPS]
 
 
 def convolution_stem(channels: int) -> nn.Sequential:

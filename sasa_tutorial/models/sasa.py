@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from sasa_tutorial.layers import AbsolutePositions2d, AttentionStem2d
+from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.cifar import scaled_channels
-from sasa_tutorial.models.resnet import WITHOUT_BOTTLENECK, ResNet, SpatialLayer, convolution_3x3, convolution_stem
+from sasa_tutorial.models.resnet import GROUPS, WITHOUT_BOTTLENECK, ResNet, convolution_stem, in_groups
 from sasa_tutorial.models.spatial import local_attention
-
-GROUPS = (1, 2, 3, 4)
 
 
 def sasa_resnet(
@@ -57,23 +55,11 @@ def sasa_resnet(
     if depth in WITHOUT_BOTTLENECK:
         raise ValueError(f"depth must be one of a network with bottlenecks, as 26, 38, 50, got {depth}")
     check_channels(num_classes=num_classes)
-    wrong = sorted(set(attention_groups) - set(GROUPS))
-    if wrong:
-        raise ValueError(f"attention_groups are among 1, 2, 3, 4, got {wrong[0]!r}")
     channels = scaled_channels(width)
-    attention = _attention(positions, kernel_size=kernel_size, content=content, grouped=grouped)
-    layers = [attention if group in attention_groups else convolution_3x3 for group in GROUPS]
+    attention = local_attention(kernel_size=kernel_size, positions=positions, content=content, grouped=grouped)
+    layers = in_groups(attention, attention_groups)
     build = _attention_stem(channels, stem_values) if stem == "attention" else convolution_stem(channels)
     return ResNet(build, channels, layers, depth=depth, channels=channels, num_classes=num_classes)
-
-
-def _attention(positions: str, **options: int | bool) -> SpatialLayer:
-    if positions not in ("relative", "absolute", "none"):
-        raise ValueError(f'positions must be "relative", "absolute" or "none", got {positions!r}')
-    layer = local_attention(relative=positions == "relative", **options)
-    if positions != "absolute":
-        return layer
-    return lambda c_in, c_out, stride: nn.Sequential(AbsolutePositions2d(c_in), layer(c_in, c_out, stride))
 
 
 def _attention_stem(channels: int, values: str) -> nn.Module:

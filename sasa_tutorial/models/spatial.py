@@ -7,7 +7,7 @@ Attention has no stride of its own. Where the network halves the image, the laye
 from torch import nn
 
 from sasa_tutorial.layers import (
-    AttentionAugmentedConv2d,
+    AbsolutePositions2d,
     ExternalAttention2d,
     GlobalSelfAttention2d,
     LocalSelfAttention2d,
@@ -40,46 +40,36 @@ def global_attention(in_channels: int, out_channels: int, stride: int) -> nn.Mod
     return with_stride(GlobalSelfAttention2d(in_channels, out_channels, head_count(out_channels)), stride)
 
 
-def local_attention(*, kernel_size: int = 7, **options: bool) -> SpatialLayer:
-    """Attention in a window; the options are those of `LocalSelfAttention2d`."""
-
-    def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        heads = head_count(out_channels)
-        return with_stride(LocalSelfAttention2d(in_channels, out_channels, kernel_size, heads, **options), stride)
-
-    return build
-
-
-def augmented_convolution(
-    *, kappa: float = 0.25, upsilon: float = 0.25, max_size: tuple[int, int] = (16, 16)
+def local_attention(
+    *, kernel_size: int = 7, positions: str = "relative", content: bool = True, grouped: bool = False
 ) -> SpatialLayer:
-    """A 3x3 convolution with a share of its channels from global attention with relative positions.
+    """Attention in a window.
 
     Args:
-        kappa: κ, key channels per output channel.
-        upsilon: υ, value channels per output channel.
-        max_size: the largest image the layer will meet.
+        kernel_size, content, grouped: as in `LocalSelfAttention2d`.
+        positions: "relative", "absolute" (sinusoids added to the layer's input) or "none".
+
+    Raises:
+        ValueError: other positions.
     """
+    if positions not in ("relative", "absolute", "none"):
+        raise ValueError(f'positions must be "relative", "absolute" or "none", got {positions!r}')
 
     def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        keys, values = (max(8, round(share * out_channels / 8) * 8) for share in (kappa, upsilon))
-        layer = AttentionAugmentedConv2d(
-            in_channels,
-            out_channels,
-            key_channels=keys,
-            value_channels=values,
-            heads=min(head_count(keys), head_count(values)),
-            max_size=max_size,
-        )
-        return with_stride(layer, stride)
+        options = {"relative": positions == "relative", "content": content, "grouped": grouped}
+        layer = LocalSelfAttention2d(in_channels, out_channels, kernel_size, head_count(out_channels), **options)
+        layer = with_stride(layer, stride)
+        return nn.Sequential(AbsolutePositions2d(in_channels), layer) if positions == "absolute" else layer
 
     return build
 
 
-def external_attention(*, slots: int = 64) -> SpatialLayer:
-    """Attention to a memory that all images share."""
+def external_attention(*, slots: int = 64, heads: int | None = None, normalization: str = "double") -> SpatialLayer:
+    """Attention to a memory that all images share; as many heads as everywhere for None."""
 
     def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        return with_stride(ExternalAttention2d(in_channels, out_channels, slots, head_count(out_channels)), stride)
+        count = heads or head_count(out_channels)
+        layer = ExternalAttention2d(in_channels, out_channels, slots, count, normalization=normalization)
+        return with_stride(layer, stride)
 
     return build
