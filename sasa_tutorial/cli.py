@@ -60,6 +60,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
 @click.option("--fresh", is_flag=True, help="Throw an unfinished run away and begin again.")
 @click.option("--missing", is_flag=True, help="Instead of MODEL: every planned run that has no record yet.")
+@click.option("--study", multiple=True, metavar="NAME", help="With --missing: only the runs of this study; repeatable.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Save and stop after so many.")
 def train(
     model: str | None,
@@ -71,6 +72,7 @@ def train(
     resume: bool,
     fresh: bool,
     missing: bool,
+    study: tuple[str, ...],
     minutes: float | None,
 ) -> None:
     """Train MODEL and record what came of it.
@@ -86,9 +88,11 @@ def train(
     if missing:
         if epochs or steps or fresh:
             raise click.UsageError("--missing trains the planned runs as planned: no --epochs, --steps or --fresh.")
-        from sasa_tutorial.training.grid import train_missing
+        from sasa_tutorial.evidence.runner import train_missing
 
-        sys.exit(train_missing(profile, device=device, minutes=minutes))
+        sys.exit(train_missing(profile, studies=study, device=device, minutes=minutes))
+    if study:
+        raise click.UsageError("--study goes with --missing.")
     from sasa_tutorial.training import train as train_model
 
     train_model(
@@ -115,8 +119,14 @@ def train(
 @PROFILE
 def results(missing: bool, markdown: bool, update: Path | None, profile: str) -> None:
     """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds."""
+    from sasa_tutorial.evidence.results import (
+        lesson_rows,
+        markdown_table,
+        missing_runs,
+        plain_table,
+        with_current_table,
+    )
     from sasa_tutorial.training.records import committed_records, read_records
-    from sasa_tutorial.training.results import markdown_table, missing_runs, plain_table, with_current_table
 
     records = read_records(committed_records())
     if update is not None:
@@ -125,10 +135,11 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
     elif missing:
         lacking = missing_runs(records, "full" if profile == "auto" else profile)
         for plan in lacking:
-            click.echo(f"{plan.model}  profile {plan.profile.name}  seed {plan.seed}")
+            click.echo(str(plan))
         click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
     else:
-        click.echo(markdown_table(records) if markdown else plain_table(records))
+        rows = lesson_rows(records)
+        click.echo(markdown_table(rows) if markdown else plain_table(rows))
 
 
 @cli.command()

@@ -7,9 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from sasa_tutorial.training.plan import plan_run
-from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
-from sasa_tutorial.training.results import (
+from sasa_tutorial.evidence.results import (
     markdown_table,
     missing_runs,
     plain_table,
@@ -17,6 +15,8 @@ from sasa_tutorial.training.results import (
     summarise,
     with_current_table,
 )
+from sasa_tutorial.training.plan import plan_run
+from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
 from tests.conftest import ROOT
 
 

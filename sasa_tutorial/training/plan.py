@@ -2,14 +2,25 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from sasa_tutorial import paths
-from sasa_tutorial.models import cifar_models
-from sasa_tutorial.training.profiles import Profile, resolve_profile
+from sasa_tutorial.models import cifar_models, wide_resnet
+from sasa_tutorial.training.profiles import PROFILES, Profile, resolve_profile
 from sasa_tutorial.training.records import Record, committed_records, local_records
+
+
+def _wide_resnet(*, num_classes: int, augmented: bool = False, **_: float) -> nn.Module:
+    """Wide-ResNet-28-10 has its own size, whatever the profile's."""
+    return wide_resnet(28, 10, augmented=augmented, num_classes=num_classes)
+
+
+_BUILDERS = {**cifar_models(), "wide_resnet": _wide_resnet}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +34,27 @@ class Plan:
     model: str  # key of cifar_models()
     profile: Profile
     seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the network, where not its defaults
     steps: int | None = None  # end after so many, the schedule shortened with them; None: all epochs
     as_planned: bool = True  # with the profile's own settings
 
     def __post_init__(self) -> None:
-        if self.model not in cifar_models():
-            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(cifar_models())}")
+        if self.model not in _BUILDERS:
+            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(_BUILDERS)}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.steps is not None and self.steps <= 0:
             raise ValueError(f"steps must be positive, got {self.steps}")
+
+    def __str__(self) -> str:
+        usual = Plan(model=self.model, profile=PROFILES[self.profile.name], seed=self.seed).config
+        unusual = [f", {name} {value}" for name, value in self.config.items() if usual.get(name) != value]
+        return f"{self.model}{''.join(unusual)}, profile {self.profile.name}, seed {self.seed}"
+
+    def network(self, num_classes: int = 100) -> nn.Module:
+        """The network, with weights drawn anew."""
+        size = {"depth": self.profile.depth, "width": self.profile.width, "num_classes": num_classes}
+        return _BUILDERS[self.model](**size, **self.options)
 
     @property
     def mechanism(self) -> str:
@@ -43,7 +65,7 @@ class Plan:
     def config(self) -> dict[str, Any]:
         """The settings of network, data and recipe, flat, as a record keeps them."""
         profile = self.profile
-        network = {"depth": profile.depth, "width": profile.width}
+        network = {"depth": profile.depth, "width": profile.width, **self.options}
         images = {
             "train_images": profile.train_images,
             "validation_images": profile.validation_images,
@@ -68,14 +90,13 @@ class Plan:
         evidence = self.as_planned and self.profile.dataset == "cifar100" and paths.checkout() is not None
         return committed_records() if evidence else local_records()
 
+    def same_settings(self, record: Record) -> bool:
+        """Whether `record` is of a run like this one, with any seed."""
+        return (record.model, record.profile, record.config) == (self.model, self.profile.name, self.config)
+
     def matches(self, record: Record) -> bool:
-        """Whether `record` is of this run, with these settings."""
-        return (record.model, record.profile, record.seed, record.config) == (
-            self.model,
-            self.profile.name,
-            self.seed,
-            self.config,
-        )
+        """Whether `record` is of this run."""
+        return record.seed == self.seed and self.same_settings(record)
 
 
 def plan_run(

@@ -16,7 +16,6 @@ from sasa_tutorial import __version__, kernels
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
-from sasa_tutorial.models import cifar_models
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
@@ -26,7 +25,7 @@ from sasa_tutorial.training.images import TrainingImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
-from sasa_tutorial.training.records import Record, append_record
+from sasa_tutorial.training.records import Record, append_record, read_records
 from sasa_tutorial.training.stopping import stop_requests
 
 
@@ -42,6 +41,10 @@ class Run:
 
 class RunInUse(TutorialError):
     """Another process is training the same run."""
+
+
+class AlreadyRecorded(TutorialError):
+    """The run has a record."""
 
 
 def train(
@@ -81,10 +84,31 @@ def train(
         Stopped: somebody asked for it; the run is saved.
     """
     plan = plan_run(model, profile, seed, epochs=epochs, steps=steps)
+    return train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes, say=say)
+
+
+def train_plan(
+    plan: Plan,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    fresh: bool = False,
+    minutes: float | None = None,
+    say: Callable[[str], None] = print,
+    once: bool = False,
+) -> Run:
+    """The same for a planned run; with `once` only if it has no record by the time that no other process is at it.
+
+    Raises:
+        AlreadyRecorded: `once`, and it has one.
+        And what `train` raises.
+    """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with processes(resolve_device(device)) as group:
         lines = say if group.first else _silent
         with _claim(plan.folder) if group.first else nullcontext(), _at_most(plan.profile.threads):
+            if once and any(plan.matches(record) for record in read_records(plan.records)):
+                raise AlreadyRecorded(f"{plan} has a record in {shown(plan.records)}")
             return _Trainer(plan, group, lines).train(resume=resume, fresh=fresh, deadline=deadline)
 
 
@@ -100,7 +124,7 @@ class _Trainer:
         train_images, validation, test = plan.profile.load()
         training = self._prepare(train_images, validation.to(group.device))
         self.say(
-            f"{plan.model}, profile {plan.profile.name}, seed {plan.seed}: {self.params:,} parameters, "
+            f"{plan}: {self.params:,} parameters, "
             f"{self.flops / 1e6:.1f} MFLOPs an image; {len(train_images):,} training images "
             f"({'CIFAR-100' if plan.profile.dataset == 'cifar100' else 'synthetic'}), {training.steps:,} steps; "
             f"{device_name(group.device)}, local attention: {kernels.fastest_backend(group.device.type)}"
@@ -150,9 +174,7 @@ class _Trainer:
     def _prepare(self, train_images: LabelledImages, validation: LabelledImages) -> Training:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
         torch.manual_seed(plan.seed)
-        model = cifar_models()[plan.model](
-            depth=plan.profile.depth, width=plan.profile.width, num_classes=len(train_images.class_names)
-        )
+        model = plan.network(num_classes=len(train_images.class_names))
         self.params, self.flops = parameter_count(model), flops_per_image(model)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

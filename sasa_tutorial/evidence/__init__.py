@@ -1,0 +1,18 @@
+"""Evidence: the grid of runs, working through it, and what the records say."""
+
+from sasa_tutorial.evidence.grid import STUDIES, Entry, Study, planned_runs, studies
+from sasa_tutorial.evidence.results import Row, lesson_rows, missing_runs, row_of
+from sasa_tutorial.evidence.runner import train_missing
+
+__all__ = [
+    "STUDIES",
+    "Entry",
+    "Row",
+    "Study",
+    "lesson_rows",
+    "missing_runs",
+    "planned_runs",
+    "row_of",
+    "studies",
+    "train_missing",
+]

@@ -1,0 +1,353 @@
+"""The grid as data: which networks are trained, which question each group of them answers, and in what order.
+
+Published numbers are top-1 accuracies in percent on ImageNet unless a study says otherwise: there to compare trends
+with, not values.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sasa_tutorial.training.plan import Plan
+from sasa_tutorial.training.profiles import PROFILES, Profile
+
+EVERYWHERE = ("full", "gpu", "laptop", "smoke")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One network of a study, as it differs from a lesson's."""
+
+    label: str
+    model: str  # key of cifar_models()
+    options: Mapping[str, Any] = field(default_factory=dict)  # of its builder
+    width: float = 1.0  # factor on the profile's
+    recipe: Mapping[str, float] = field(default_factory=dict)  # instead of the profile's settings
+    rate: float = 1.0  # factor on the profile's peak learning rate
+    published: float | None = None
+
+    def plan(self, profile: Profile, seed: int) -> Plan:
+        """The run of this network under a profile."""
+        peak_lr = {"peak_lr": round(profile.recipe.peak_lr * self.rate, 6)} if self.rate != 1 else {}
+        recipe = replace(profile.recipe, **{**self.recipe, **peak_lr})
+        size = replace(profile, width=profile.width * self.width, recipe=recipe)
+        return Plan(model=self.model, profile=size, seed=seed, options=self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Networks that differ in one thing."""
+
+    name: str
+    question: str
+    source: str  # of the published numbers
+    trend: str  # what was published, in words
+    entries: tuple[Entry, ...]
+    reference: str  # label of the entry that the others are compared with
+    seeds: int = 3
+    lesson: str  # the notebook that derives what is varied
+    profiles: tuple[str, ...] = EVERYWHERE
+
+    def __getitem__(self, label: str) -> Entry:
+        return next(entry for entry in self.entries if entry.label == label)
+
+
+def _sasa(label: str, published: float | None = None, **options: Any) -> Entry:
+    return Entry(label=label, model="relative_offsets", options=options, published=published)
+
+
+def _augmented(label: str, published: float | None = None, **options: Any) -> Entry:
+    return Entry(label=label, model="augmented_convolution", options=options, published=published)
+
+
+def _external(label: str, **options: Any) -> Entry:
+    return Entry(label=label, model="external_attention", options=options)
+
+
+_LESSONS = tuple(
+    Entry(label=name.replace("_", " "), model=name)
+    for name in (
+        "convolution",
+        "global_attention",
+        "local_attention",
+        "relative_offsets",
+        "attention_stem",
+        "augmented_convolution",
+        "external_attention",
+    )
+)
+
+RECIPE = Study(
+    name="recipe",
+    question="Which learning rate suits the convolutional baseline, and which the network with local attention?",
+    source="",
+    trend="Tuned here on the validation images, once, with one seed; then fixed for every row.",
+    entries=tuple(
+        Entry(label=f"{model.replace('_', ' ')}, {words} the peak rate", model=model, rate=rate)
+        for model in ("convolution", "relative_offsets")
+        for rate, words in ((0.5, "half"), (1.0, "once"), (2.0, "twice"))
+    ),
+    reference="convolution, once the peak rate",
+    seeds=1,
+    lesson="01_convolution",
+)
+
+LESSONS = Study(
+    name="lessons",
+    question="What does each mechanism make of the same network, data and recipe?",
+    source="",
+    trend="Nobody has published these mechanisms trained side by side on CIFAR-100.",
+    entries=_LESSONS,
+    reference="convolution",
+    lesson="00_start_here",
+)
+
+EXTENT = Study(
+    name="extent",
+    question="How far should a pixel look?",
+    source="SASA, Table 4, test",
+    trend="Accuracy grows with the window up to 9 x 9 and is then flat.",
+    entries=tuple(
+        _sasa(f"{k} x {k}", published, **({} if k == 7 else {"kernel_size": k}))
+        for k, published in ((3, 76.4), (5, 77.2), (7, 77.4), (9, 77.7), (11, 77.6))
+    ),
+    reference="7 x 7",
+    lesson="03_local_attention",
+)
+
+POSITIONS = Study(
+    name="positions",
+    question="Must attention know where, and how?",
+    source="SASA, Table 5, validation",
+    trend="Relative offsets are best by two points; absolute positions are a little better than none.",
+    entries=(
+        Entry(label="none", model="local_attention", published=77.6),
+        _sasa("absolute", 78.2, positions="absolute"),
+        _sasa("relative", 80.2),
+    ),
+    reference="relative",
+    lesson="04_relative_offsets",
+)
+
+LOGITS = Study(
+    name="logits",
+    question="Is where enough, without what?",
+    source="SASA, Table 6, test",
+    trend="Offsets alone (q·r) lose half a point to both terms.",
+    entries=(_sasa("q·r", 76.9, content=False), _sasa("q·k + q·r", 77.4)),
+    reference="q·k + q·r",
+    lesson="04_relative_offsets",
+)
+
+STEM = Study(
+    name="stem",
+    question="Can attention read raw pixels?",
+    source="SASA, Table 7, test; the convolution stem: Table 1, ResNet-50",
+    trend="Plain attention loses 1.4 points to values that know where they are; those do as well as a convolution.",
+    entries=(
+        Entry(label="plain values", model="attention_stem", options={"stem_values": "plain"}, published=76.2),
+        Entry(
+            label="values by convolution",
+            model="attention_stem",
+            options={"stem_values": "convolution"},
+            published=77.2,
+        ),
+        Entry(label="spatially-aware values", model="attention_stem", published=77.6),
+        _sasa("convolution stem", 77.4, pooled_stem=True),
+    ),
+    reference="spatially-aware values",
+    lesson="05_attention_stem",
+)
+
+_ROWS = (
+    ((1, 2, 3, 4), 80.2),
+    ((2, 3, 4), 80.7),
+    ((3, 4), 80.7),
+    ((4,), 80.2),
+    ((1,), 79.7),
+    ((1, 2), 79.6),
+    ((1, 2, 3), 79.9),
+)
+GROUPS = Study(
+    name="groups",
+    question="Where in the network does attention help?",
+    source="SASA, Table 3, validation",
+    trend="Convolution early and attention late is best; attention early alone is no better than convolution.",
+    entries=(
+        *(
+            _sasa(
+                f"attention in {', '.join(map(str, groups))}",
+                published,
+                **({} if len(groups) == 4 else {"attention_groups": list(groups)}),
+            )
+            for groups, published in _ROWS
+        ),
+        Entry(label="attention nowhere", model="convolution", published=79.5),
+    ),
+    reference="attention nowhere",
+    lesson="08_from_layers_to_networks",
+)
+
+WIDTH = Study(
+    name="width",
+    question="Does the comparison hold at other widths?",
+    source="",
+    trend="SASA shows it in a figure, whose numbers are not in the text.",
+    entries=tuple(
+        Entry(label=f"{model.replace('_', ' ')}, {width:g} x", model=model, width=width)
+        for width in (0.5, 1.0, 1.5)
+        for model in ("convolution", "relative_offsets")
+    ),
+    reference="convolution, 1 x",
+    lesson="08_from_layers_to_networks",
+)
+
+SHARE = Study(
+    name="share",
+    question="How many channels should attention make?",
+    source="",
+    trend="Public notes on the paper: all attention has a quarter fewer parameters and 2.5 points less.",
+    entries=tuple(
+        _augmented(f"κ = υ = {share:g}", **({} if share == 0.25 else {"kappa": share, "upsilon": share}))
+        for share in (0.25, 0.5, 0.75, 1.0)
+    ),
+    reference="κ = υ = 0.25",
+    lesson="06_augmented_convolution",
+)
+
+CODES = Study(
+    name="codes",
+    question="Which positions does augmented convolution need?",
+    source="AAConv, Table 7, ResNet-50",
+    trend="Beside convolution, relative positions gain 0.2 points, and sinusoids and coordinates none.",
+    entries=(
+        _augmented("none", 77.5, positions="none"),
+        _augmented("sinusoids", 77.5, positions="sine"),
+        _augmented("coordinates", 77.5, positions="coordinates"),
+        _augmented("relative", 77.7),
+    ),
+    reference="relative",
+    lesson="06_augmented_convolution",
+)
+
+RECALIBRATION = Study(
+    name="recalibration",
+    question="Is attention between pixels worth more than gates on channels?",
+    source="AAConv, Table 1, CIFAR-100, Wide-ResNet-28-10",
+    trend="Squeeze-and-excitation gains 0.7 points over convolution, augmentation 1.3.",
+    entries=(
+        Entry(label="convolution", model="convolution", published=80.3),
+        Entry(
+            label="squeeze-and-excitation",
+            model="convolution",
+            options={"recalibrate": "squeeze-excitation"},
+            published=81.0,
+        ),
+        _augmented("augmented convolution", 81.6),
+    ),
+    reference="convolution",
+    lesson="06_augmented_convolution",
+)
+
+SLOTS = Study(
+    name="slots",
+    question="How many memories are enough?",
+    source="",
+    trend="The paper takes 64 slots.",
+    entries=tuple(
+        _external(f"{slots} slots", **({} if slots == 64 else {"slots": slots})) for slots in (8, 16, 32, 64, 128, 256)
+    ),
+    reference="64 slots",
+    lesson="07_external_attention",
+)
+
+NORMALIZATION = Study(
+    name="normalization",
+    question="Does double normalization matter, and do heads?",
+    source="",
+    trend="The authors: 0.1 to 0.3 points between double normalization and a softmax over slots (EANet, issue 11).",
+    entries=(
+        _external("double, 8 heads"),
+        _external("softmax over slots, 8 heads", normalization="slots"),
+        _external("double, 1 head", heads=1),
+    ),
+    reference="double, 8 heads",
+    lesson="07_external_attention",
+)
+
+_LONG = {"epochs": 200, "batch_size": 256, "peak_lr": 0.2}
+LARGE = Study(
+    name="large",
+    question="What do the large networks reach with a long schedule?",
+    source="AAConv, Table 1, CIFAR-100, 500 epochs",
+    trend="Augmentation gains 1.3 points over Wide-ResNet-28-10.",
+    entries=(
+        Entry(label="Wide-ResNet-28-10", model="wide_resnet", recipe=_LONG, published=80.3),
+        Entry(
+            label="AA-Wide-ResNet-28-10",
+            model="wide_resnet",
+            options={"augmented": True},
+            recipe=_LONG,
+            published=81.6,
+        ),
+        Entry(label="SASA ResNet-26, 200 epochs", model="relative_offsets", recipe=_LONG),
+    ),
+    reference="Wide-ResNet-28-10",
+    seeds=1,
+    lesson="08_from_layers_to_networks",
+    profiles=("full",),
+)
+
+STUDIES = (
+    LESSONS,
+    RECIPE,
+    EXTENT,
+    POSITIONS,
+    LOGITS,
+    STEM,
+    GROUPS,
+    WIDTH,
+    SHARE,
+    CODES,
+    RECALIBRATION,
+    SLOTS,
+    NORMALIZATION,
+    LARGE,
+)
+MORE_LESSONS = replace(LESSONS, seeds=5)
+_ORDER = (replace(LESSONS, seeds=1), RECIPE, LESSONS, MORE_LESSONS, *STUDIES[2:])
+
+
+def studies(names: tuple[str, ...] = ()) -> tuple[Study, ...]:
+    """The studies of these names, all of them for none.
+
+    Raises:
+        ValueError: no study has a name.
+    """
+    known = {study.name: study for study in STUDIES}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no study is called {name!r}; there are: {', '.join(known)}")
+    return tuple(known[name] for name in names) or STUDIES
+
+
+def planned_runs(profile: str = "full", names: tuple[str, ...] = ()) -> list[Plan]:
+    """The grid under a profile in order of value, each run once.
+
+    The lessons with one seed, the learning rates, the lessons with three seeds and with five; then study after study,
+    in each all networks with the first seed, then with the others.
+    """
+    wanted = {study.name for study in studies(names)}
+    plans = {}
+    for study in _ORDER:
+        if study.name in wanted and profile in study.profiles:
+            for plan in study_plans(study, profile):
+                plans.setdefault(plan.identity, plan)
+    return list(plans.values())
+
+
+def study_plans(study: Study, profile: str) -> Iterator[Plan]:
+    """All runs of a study, seed after seed."""
+    for seed in range(study.seeds):
+        for entry in study.entries:
+            yield entry.plan(PROFILES[profile], seed)

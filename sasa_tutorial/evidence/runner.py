@@ -1,0 +1,88 @@
+"""Working through the planned runs that have no record yet, as far as the time goes."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from sasa_tutorial.evidence.results import missing_runs
+from sasa_tutorial.training.environment import device_name, resolve_device
+from sasa_tutorial.training.loop import Diverged
+from sasa_tutorial.training.plan import Plan
+from sasa_tutorial.training.profiles import resolve_profile
+from sasa_tutorial.training.records import Record, committed_records, local_records, read_records
+from sasa_tutorial.training.run import AlreadyRecorded, RunInUse, train_plan
+from sasa_tutorial.training.stopping import Stopped
+
+SLACK = 1.15  # times differ from run to run, and a run also builds, evaluates and saves
+
+
+def train_missing(
+    profile: str = "auto",
+    *,
+    studies: tuple[str, ...] = (),
+    device: str = "auto",
+    minutes: float | None = None,
+    say: Callable[[str], None] = print,
+) -> int:
+    """Train every planned run of a profile that has no record, in order of value.
+
+    What was left unfinished is gone on with. A run that another process is at is left to it, so several processes may
+    share the grid, on one GPU or on several. A run that diverges is recorded as such, and the next one begins. A run
+    that would not end in time, by the records of this device, is left for the next call, and a shorter one is taken.
+
+    Args:
+        profile: as in `train`.
+        studies: names of studies; all of them for none.
+        device: as in `train`.
+        minutes: save and stop after so many; None for no limit.
+
+    Returns:
+        The exit code: 0, or 130 or 143 when somebody stopped it.
+
+    Raises:
+        ValueError: a profile, study or device that does not exist; started by torchrun.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("--missing trains one run on one device: start it once for each GPU, with --device cuda:N")
+    name, where = resolve_profile(profile).name, device_name(resolve_device(device))
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    lacking = missing_runs(_all_records(), name, studies)
+    say(f"{len(lacking)} planned runs of profile {name} have no record")
+    left_over = 0
+    for number, plan in enumerate(lacking, start=1):
+        left = None if deadline is None else deadline - time.monotonic()
+        expected = expected_seconds(plan, _all_records(), where)
+        if left is not None and left <= (expected or 0):
+            left_over += 1
+            continue
+        say(f"[{number}/{len(lacking)}]")
+        try:
+            limit = None if left is None else left / 60
+            train_plan(plan, device=device, resume=True, minutes=limit, say=say, once=True)
+        except (Diverged, RunInUse, AlreadyRecorded) as error:
+            say(str(error))
+        except Stopped as stopped:
+            say(str(stopped))
+            if stopped.exit_code:
+                return stopped.exit_code
+    if left_over:
+        say(f"time is up, {left_over} runs are left")
+    return 0
+
+
+def expected_seconds(plan: Plan, records: Sequence[Record], device: str) -> float | None:
+    """How long a run will take here: as long as the same one with another seed, else as the longest of its network,
+    else as the longest of its profile. None where nothing is known."""
+    here = [r for r in records if (r.device, r.profile, r.status) == (device, plan.profile.name, "finished")]
+    same = [r.train_seconds for r in here if plan.same_settings(r)]
+    network = [r.train_seconds for r in here if r.model == plan.model]
+    if same:
+        return SLACK * statistics.median(same)
+    if network or here:
+        return SLACK * max(network or [r.train_seconds for r in here])
+    return None
+
+
+def _all_records() -> list[Record]:
+    return read_records(committed_records()) + read_records(local_records())
