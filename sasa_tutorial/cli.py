@@ -143,6 +143,31 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
 
 
 @cli.command()
+@click.option("--publish", "model", metavar="MODEL", help="Make the file of this network from its finished run here.")
+@PROFILE
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the run, with --publish.")
+def weights(model: str | None, profile: str, seed: int) -> None:
+    """List and check the trained weights in data/weights, or publish those of a run.
+
+    --publish rounds the weights of a finished run on this machine to float16 and keeps them if they still have the
+    recorded accuracy; the profile and seed say which run.
+    """
+    from sasa_tutorial.evidence.weights import publish_weights, published_weights
+    from sasa_tutorial.paths import shown
+    from sasa_tutorial.training.plan import plan_run
+
+    if model is not None:
+        entry = publish_weights(plan_run(model, profile, seed))
+        click.echo(f"{shown(entry.path)}: {entry.bytes:,} bytes, validation top-1 {entry.val_top1:.2f} %")
+        return
+    entries = published_weights().values()
+    for entry in entries:
+        run = f"{entry.profile}, seed {entry.seed}, validation top-1 {entry.val_top1:.2f} %, {entry.bytes:,} bytes"
+        click.echo(f"{shown(entry.path)} {entry.problem}" if entry.problem else f"{shown(entry.path)}: ok ({run})")
+    sys.exit(1 if any(entry.problem for entry in entries) else 0)
+
+
+@cli.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True, help="Of the interleaved timing.")
 @click.option(
     "--batch", type=click.IntRange(min=1), help="Images.  [default: 32; on a GPU 256, or 64 without bfloat16]"

@@ -40,3 +40,9 @@ def results_root() -> Path:
     """The committed records: `data/results` of the checkout, else the copy inside the installed package."""
     root = checkout()
     return root / "data" / "results" if root else PACKAGE / "recorded"
+
+
+def weights_root() -> Path:
+    """The committed trained weights: `data/weights` of the checkout, else the copy inside the installed package."""
+    root = checkout()
+    return root / "data" / "weights" if root else PACKAGE / "trained"

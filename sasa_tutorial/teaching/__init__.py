@@ -29,6 +29,7 @@ from sasa_tutorial.teaching.network_figures import (
     printed_and_counted,
 )
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
+from sasa_tutorial.teaching.photograph import entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
     halves_make_a_square,
@@ -59,6 +60,7 @@ __all__ = [
     "check_answer",
     "cost_and_accuracy",
     "cost_of_groups",
+    "entering",
     "expect_error",
     "explorer",
     "growth",
@@ -80,6 +82,7 @@ __all__ = [
     "not_measured_yet",
     "offset_tables",
     "one_factor_or_many",
+    "photograph",
     "pictures_and_maps",
     "predictions",
     "printed_and_counted",

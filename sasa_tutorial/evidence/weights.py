@@ -1,0 +1,265 @@
+"""Trained weights of the lessons' networks, one run each: small files that are checked before they are used.
+
+Parameters are rounded to float16. What a batch norm has averaged and counted stays as it was: there are few of these
+numbers, and a variance may be too small for float16. `index.json` says what each file must be and which record belongs
+to it; `records.jsonl` beside it has the records of runs that are not among those of the tables.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
+from torch import Tensor, nn
+
+from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.paths import shown, weights_root
+from sasa_tutorial.training.checkpoints import load_checkpoint
+from sasa_tutorial.training.distributed import Processes
+from sasa_tutorial.training.evaluation import evaluate
+from sasa_tutorial.training.plan import Plan
+from sasa_tutorial.training.profiles import PROFILES
+from sasa_tutorial.training.records import Record, append_record, committed_records, local_records, read_records
+
+LARGEST = 3_000_000  # bytes of a file: they are part of the repository and of the installed package
+AGREEMENT = 0.3  # points of validation top-1 between a record and its rounded weights
+
+
+class WeightsError(TutorialError):
+    """Trained weights that cannot be used or made: which, what was expected, and how to mend it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights:
+    """A line of the index: what the file must be, and the run it is from."""
+
+    file: str
+    sha256: str
+    bytes: int
+    dtype: str  # of the parameters
+    model: str
+    profile: str
+    seed: int
+    date: str  # start of the run: with the three above what tells its record from all others
+    val_top1: float  # of its record, in percent
+
+    @property
+    def path(self) -> Path:
+        return weights_root() / self.file
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the file or its record, as the end of a sentence about the path; empty if nothing is."""
+        return self._read()[1] or ("" if self._record() else f"has no record ({self._identity}) any more")
+
+    @property
+    def record(self) -> Record:
+        """The record of the run.
+
+        Raises:
+            WeightsError: there is none.
+        """
+        record = self._record()
+        if record is None:
+            raise WeightsError(
+                f"{shown(self.path)} has no record: {self._identity} was expected among them. {_mend(self.model)}"
+            )
+        return record
+
+    def read(self) -> bytes:
+        """The bytes of the file, read once and checked.
+
+        Raises:
+            WeightsError: missing, or not what the index says.
+        """
+        content, problem = self._read()
+        if problem:
+            raise WeightsError(f"{shown(self.path)} {problem}. {_mend(self.model)}")
+        return content
+
+    @property
+    def _identity(self) -> str:
+        return f"{self.model}, profile {self.profile}, seed {self.seed}, begun {self.date}"
+
+    def _record(self) -> Record | None:
+        wanted = (self.model, self.profile, self.seed, self.date)
+        return next((r for path in _record_files() for r in read_records(path) if r.identity == wanted), None)
+
+    def _read(self) -> tuple[bytes, str]:
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return b"", f"is missing: expected SHA-256 {self.sha256} ({self.bytes:,} bytes)"
+        except OSError as error:
+            return b"", f"cannot be read ({error.strerror or error})"
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            expected = f"expected SHA-256 {self.sha256} ({self.bytes:,} bytes)"
+            return b"", f"is damaged: {expected}, found {found} ({len(content):,} bytes)"
+        return content, ""
+
+
+def published_weights() -> dict[str, PublishedWeights]:
+    """The index, by name of the network.
+
+    Raises:
+        WeightsError: it is missing or cannot be read.
+    """
+    path = weights_root() / "index.json"
+    names = {field.name for field in fields(PublishedWeights)}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        return {name: PublishedWeights(**{field: entry[field] for field in names}) for name, entry in index.items()}
+    except FileNotFoundError as error:
+        raise WeightsError(f"{shown(path)} is missing. Restore it with `git checkout -- data/weights`.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{shown(path)} is not an index of weights ({type(error).__name__}: {error}). "
+            "Restore it with `git checkout -- data/weights`."
+        ) from error
+
+
+def trained_network(name: str) -> nn.Module:
+    """The trained network of a lesson: in evaluation mode, float32, on the CPU, its parameters frozen.
+
+    Built with the settings of its record. The random numbers drawn after this call do not depend on it.
+
+    Raises:
+        ValueError: no network of that name has weights.
+        WeightsError: the file or its record is missing, damaged, or of another version of the network.
+    """
+    index = published_weights()
+    if name not in index:
+        raise ValueError(f"no trained weights are called {name!r}; there are: {', '.join(index) or 'none'}")
+    entry = index[name]
+    network = _untrained(_plan_of(entry.record))
+    try:
+        network.load_state_dict(load(entry.read()))  # copies into the network's own float32
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{shown(entry.path)} does not fit the network ({reason}). {_mend(name)}") from error
+    return network.eval().requires_grad_(False)
+
+
+def publish_weights(plan: Plan) -> PublishedWeights:
+    """Make the file of a network from its finished run on this machine, in place of the one there was.
+
+    Raises:
+        WeightsError: the run is not finished, is not of real images, or has no record; its weights do not give the
+            record's accuracy, are beyond float16, or are too large.
+    """
+    if plan.profile.dataset != "cifar100":
+        raise WeightsError(f"{plan}: only networks trained on CIFAR-100 are published. Choose another profile.")
+    record = _record_of_finished(plan)
+    network = _untrained(plan)
+    rounded = rounded_to_half(load_file(plan.folder / "weights.safetensors"), dict(network.named_parameters()))
+    network.load_state_dict(rounded)
+    measured = _validation_top1(network, plan)
+    if abs(measured - record.val_top1) > AGREEMENT:
+        raise WeightsError(
+            f"{plan}: the rounded weights have validation top-1 {measured:.2f} %, the record {record.val_top1:.2f} %; "
+            f"at most {AGREEMENT} points apart were expected. The weights are of another run: train it with --fresh."
+        )
+    content = save(rounded)
+    if len(content) > LARGEST:
+        raise WeightsError(f"{plan}: {len(content):,} bytes are too many for the repository; at most {LARGEST:,}.")
+    entry = PublishedWeights(
+        file=f"{plan.model}.safetensors",
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
+        dtype="float16",
+        **{name: getattr(record, name) for name in ("model", "profile", "seed", "date", "val_top1")},
+    )
+    weights_root().mkdir(parents=True, exist_ok=True)
+    if not any(other.identity == record.identity for other in read_records(committed_records())):
+        append_record(_record_files()[1], record)
+    _write(entry.path, content)
+    index = published_weights() if (weights_root() / "index.json").exists() else {}
+    lines = {name: asdict(each) for name, each in sorted({**index, plan.model: entry}.items())}
+    _write(weights_root() / "index.json", (json.dumps(lines, indent=1) + "\n").encode())
+    return entry
+
+
+def rounded_to_half(state: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state in which the parameters are float16, and buffers what they were.
+
+    Raises:
+        WeightsError: a parameter is beyond float16.
+    """
+    rounded = {name: value.half() if name in parameters else value for name, value in state.items()}
+    for name in parameters:
+        if not rounded[name].isfinite().all():
+            largest = state[name].abs().max().item()
+            raise WeightsError(f"{name} has the magnitude {largest:.3g}; float16 ends at 65504.")
+    return rounded
+
+
+def _validation_top1(network: nn.Module, plan: Plan) -> float:
+    _, validation, _ = plan.profile.load()
+    cpu = torch.device("cpu")
+    return evaluate(network.to(memory_format=torch.channels_last), validation, Processes(0, 1, cpu)).top1
+
+
+def _record_of_finished(plan: Plan) -> Record:
+    """The record of the run in the plan's folder, known by the moment it began: a run may have been done twice."""
+    finished = next(iter(plan.folder.glob("finished-*.pt")), None)
+    if finished is None or not (plan.folder / "weights.safetensors").is_file():
+        command = f"sasa-tutorial train {plan.model} --profile {plan.profile.name} --seed {plan.seed}"
+        raise WeightsError(f"{shown(plan.folder)} holds no finished run. Train it first: `{command}`.")
+    started = load_checkpoint(finished)["progress"]["started"]
+    records = [r for path in (committed_records(), local_records()) for r in read_records(path) if plan.matches(r)]
+    for record in records:
+        if record.date == started and record.status == "finished":
+            return record
+    others = ", ".join(record.date for record in records) or "none"
+    raise WeightsError(
+        f"{shown(plan.folder)} holds a run begun {started}, and no record is of that one (recorded: {others}). "
+        "Train it again with --fresh."
+    )
+
+
+def _untrained(plan: Plan) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # building a network draws its weights
+        return plan.network()
+
+
+def _plan_of(record: Record) -> Plan:
+    """The plan that builds a record's network, also when the profile has changed since."""
+    size = {name: record.config[name] for name in ("depth", "width")}
+    profile = replace(PROFILES[record.profile], **size)
+    usual = Plan(model=record.model, profile=profile, seed=record.seed)
+    known = {*usual.config, "steps"}
+    options = {name: value for name, value in record.config.items() if name not in known}
+    return replace(usual, options=options)
+
+
+def _record_files() -> tuple[Path, Path]:
+    return committed_records(), weights_root() / "records.jsonl"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise WeightsError(f"{shown(path)} could not be written ({error}); what was there before is kept.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _mend(name: str) -> str:
+    return (
+        "Restore it with `git checkout -- data/weights` (or install the package again), "
+        f"or make it anew with `sasa-tutorial weights --publish {name}`"
+        " after a training run."
+    )
