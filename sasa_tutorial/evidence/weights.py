@@ -133,10 +133,7 @@ def trained_network(name: str) -> nn.Module:
         ValueError: no network of that name has weights.
         WeightsError: the file or its record is missing, damaged, or of another version of the network.
     """
-    index = published_weights()
-    if name not in index:
-        raise ValueError(f"no trained weights are called {name!r}; there are: {', '.join(index) or 'none'}")
-    entry = index[name]
+    entry = _entry(name)
     network = _untrained(_plan_of(entry.record))
     try:
         network.load_state_dict(load(entry.read()))  # copies into the network's own float32
@@ -144,6 +141,19 @@ def trained_network(name: str) -> nn.Module:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{shown(entry.path)} does not fit the network ({reason}). {_mend(name)}") from error
     return network.eval().requires_grad_(False)
+
+
+def starting_network(name: str) -> nn.Module:
+    """The same network with the weights that its training began with, drawn anew from the seed of the run.
+
+    In training mode: its batch norms have not seen an image yet, so they take the statistics of what they are shown.
+
+    Raises:
+        ValueError: no network of that name has weights.
+        WeightsError: the record is missing.
+    """
+    plan = _plan_of(_entry(name).record)
+    return _untrained(plan).train().requires_grad_(False)
 
 
 def publish_weights(plan: Plan) -> PublishedWeights:
@@ -223,8 +233,16 @@ def _record_of_finished(plan: Plan) -> Record:
     )
 
 
+def _entry(name: str) -> PublishedWeights:
+    index = published_weights()
+    if name not in index:
+        raise ValueError(f"no trained weights are called {name!r}; there are: {', '.join(index) or 'none'}")
+    return index[name]
+
+
 def _untrained(plan: Plan) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):  # building a network draws its weights
+    with torch.random.fork_rng(devices=[]):  # the reader's random numbers stay what they are
+        torch.manual_seed(plan.seed)  # as a run begins
         return plan.network()
 
 

@@ -29,7 +29,7 @@ from sasa_tutorial.teaching.network_figures import (
     printed_and_counted,
 )
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
-from sasa_tutorial.teaching.photograph import entering, photograph
+from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
     halves_make_a_square,
@@ -46,6 +46,7 @@ from sasa_tutorial.teaching.roofline_figures import (
     time_shares,
 )
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
+from sasa_tutorial.teaching.trained_figures import preferences_of_heads, windows_of_queries
 
 __all__ = [
     "ACCENT",
@@ -57,6 +58,7 @@ __all__ = [
     "answers_to_shuffled",
     "as_image",
     "attention_over_image",
+    "best_guesses",
     "check_answer",
     "cost_and_accuracy",
     "cost_of_groups",
@@ -85,6 +87,7 @@ __all__ = [
     "photograph",
     "pictures_and_maps",
     "predictions",
+    "preferences_of_heads",
     "printed_and_counted",
     "receptive_fields",
     "recorded_results",
@@ -106,5 +109,6 @@ __all__ = [
     "what_a_pixel_knows",
     "window_in_image",
     "windows_of",
+    "windows_of_queries",
     "windows_times_weights",
 ]

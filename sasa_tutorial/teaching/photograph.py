@@ -1,4 +1,4 @@
-"""A photograph that every installation has, and what a layer of a network receives when it looks at one."""
+"""A photograph that every installation has, what a network takes it for, and what reaches a layer inside."""
 
 import matplotlib.cbook
 import matplotlib.pyplot as plt
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+
+from sasa_tutorial.datasets.class_names import CIFAR100_CLASS_NAMES
 
 _LEFT, _TOP, _SIDE = 0, 0, 512  # the square crop around hat, face and shoulders, in pixels of the file
 
@@ -26,6 +28,12 @@ def photograph(size: int = 32) -> UInt8[Tensor, "3 size size"]:
         pixels = torch.from_numpy(plt.imread(file, format="jpg").copy())
     square = rearrange(pixels, "h w c -> c h w")[:, _TOP : _TOP + _SIDE, _LEFT : _LEFT + _SIDE]
     return F.adaptive_avg_pool2d(square.float(), size).round().to(torch.uint8)
+
+
+def best_guesses(logits: Float[Tensor, "1 classes"], count: int = 5) -> dict[str, float]:
+    """The classes of CIFAR-100 that a network finds most likely for one image, and how likely."""
+    best = logits.softmax(dim=1)[0].topk(count)
+    return {CIFAR100_CLASS_NAMES[label]: share.item() for label, share in zip(best.indices, best.values, strict=True)}
 
 
 @torch.no_grad()
