@@ -46,7 +46,7 @@ from sasa_tutorial.teaching.roofline_figures import (
     time_shares,
 )
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
-from sasa_tutorial.teaching.trained_figures import preferences_of_heads, windows_of_queries
+from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries
 
 __all__ = [
     "ACCENT",
@@ -75,6 +75,7 @@ __all__ = [
     "logit_parts",
     "logits_and_weights",
     "logits_to_weights",
+    "maps_of_queries",
     "matches_over_constants",
     "matrix",
     "mixture_shares",

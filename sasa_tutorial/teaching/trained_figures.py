@@ -65,10 +65,7 @@ def windows_of_queries(
         panels[0].imshow(rearrange(patch, "c h w -> h w c").numpy())
         panels[0].set_ylabel(name, fontsize=8)
         for ax, window in zip(panels[1:], weights[:, i, j].detach().cpu(), strict=True):
-            pixels = float(torch.special.entr(window).sum().exp())
-            matrix(
-                window, signed=False, rows="", cols=f"{pixels:.0f} px" if pixels > 9.5 else f"{pixels:.1f} px", ax=ax
-            )
+            matrix(window, signed=False, rows="", cols=_effective(window), ax=ax)
             ax.xaxis.label.set_size(7)
             ax.xaxis.labelpad = 1
         for ax, cell in zip(panels, (scale, *[1] * heads), strict=True):
@@ -78,6 +75,59 @@ def windows_of_queries(
     counted = titles or [f"head {head}" for head in range(1, heads + 1)]
     for ax, title in zip(rows[1], ("pixels", *counted), strict=True):
         ax.set_title(title, fontsize=8)
+    for ax in (ax for row in rows for ax in row):
+        _quiet_frame(ax)
+    return rows
+
+
+def maps_of_queries(
+    image: UInt8[Tensor, "3 H W"],
+    maps: Mapping[str, Float[Tensor, "heads parts h w"]],
+    queries: Mapping[str, tuple[int, int]],
+    parts: Sequence[str],
+) -> list[list[Axes]]:
+    """What some queries take from the whole map, by head: side by side for each query, one row a head.
+
+    Every map has its own scale, from 0 to its largest weight; below it stands the effective number of pixels, the
+    exponential of the entropy of the weights.
+
+    Args:
+        image: red, green, blue; its sides are the same multiple of the map's.
+        maps: for each query, by name, weights that sum to 1 over the map, made in several ways.
+        queries: row and column in the map, by the same names. Names begin with different letters.
+        parts: the ways, as titles.
+
+    Returns:
+        The panel of the image alone, then one row of panels for each head.
+    """
+    heads, _, height, _ = next(iter(maps.values())).shape
+    scale, columns = image.shape[1] // height, len(maps) * len(parts)
+    size = min(4.5 / columns, 0.9)  # of a map, in inches; 6 x 3 is the most
+    figure = plt.figure(figsize=(1.5 + columns * size, heads * (size + 0.22) + 0.35))
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    grid = figure.add_gridspec(heads, columns + 1, width_ratios=[1.45 / size] + [1] * columns)
+    whole = figure.add_subplot(grid[:, 0])
+    whole.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
+    for name, (i, j) in queries.items():
+        _frame(whole, (j * scale - 0.5, i * scale - 0.5), scale)
+        style = {"fontsize": 8, "weight": "bold", "ha": "center", "va": "center", "path_effects": _HALO}
+        whole.text((j + 0.5) * scale - 0.5, (i - 0.9) * scale - 0.5, name[0].upper(), **style)
+    rows = [[whole]]
+    for head in range(heads):
+        panels = []
+        for name, ways in maps.items():
+            for part, weights in zip(parts, ways[head].detach().cpu(), strict=True):
+                ax = figure.add_subplot(grid[head, 1 + len(panels)])
+                matrix(weights, signed=False, rows="", cols=_effective(weights), ax=ax)
+                ax.xaxis.label.set_size(7)
+                ax.xaxis.labelpad = 1
+                if head == 0:
+                    ax.set_title(f"{name}\n{part}" if part == parts[0] else f"\n{part}", fontsize=8)
+                i, j = queries[name]
+                _frame(ax, (j - 0.5, i - 0.5), 1)
+                panels.append(ax)
+        panels[0].set_ylabel(f"head {head + 1}", fontsize=8)
+        rows.append(panels)
     for ax in (ax for row in rows for ax in row):
         _quiet_frame(ax)
     return rows
@@ -104,6 +154,11 @@ def preferences_of_heads(rows: Mapping[str, Float[Tensor, "heads kh kw"]]) -> li
         ax.set_title(f"head {head + 1}", fontsize=8)
     figure.colorbar(grid[0, 0].images[0], ax=grid, pad=0.02, label="q·r")
     return grid.tolist()
+
+
+def _effective(weights: Float[Tensor, "h w"]) -> str:
+    pixels = float(torch.special.entr(weights).sum().exp())
+    return f"{pixels:.0f} px" if pixels > 9.5 else f"{pixels:.1f} px"
 
 
 def _frame(ax: Axes, corner: tuple[float, float], side: float) -> None:
