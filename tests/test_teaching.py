@@ -16,12 +16,17 @@ from sasa_tutorial.teaching import (
     ACCENT,
     MECHANISM_COLOURS,
     attention_over_image,
+    best_guesses,
+    entering,
     explorer,
     growth_of_time,
     layer_times,
+    maps_of_queries,
     moved_and_held,
     not_measured_yet,
     offset_tables,
+    photograph,
+    preferences_of_heads,
     roofline,
     shared_loads,
     time_per_pixel,
@@ -29,6 +34,7 @@ from sasa_tutorial.teaching import (
     training_speed,
     use_style,
     window_in_image,
+    windows_of_queries,
 )
 
 HEADS, H, W = 3, 4, 5
@@ -413,3 +419,66 @@ def test_figures_of_flops_and_seconds_fit(draw):
 
 def test_what_was_not_measured_says_how_to():
     assert "sasa-tutorial bench --save" in not_measured_yet().texts[0].get_text()
+
+
+# Trained networks and a photograph
+
+
+def test_the_photograph_is_a_mean_over_areas():
+    small, large = photograph(), photograph(512)
+    assert small.shape == (3, 32, 32) and small.dtype == torch.uint8
+    blocks = large.float().unflatten(2, (32, 16)).unflatten(1, (32, 16))
+    assert torch.equal(small, blocks.mean(dim=(2, 4)).round().to(torch.uint8))
+    sky = small[:, :8, 28:].float().mean(dim=(1, 2))
+    assert sky[2] > sky[1] > sky[0], "blue, upright and in the order red, green, blue"
+    with pytest.raises(ValueError, match="got 513"):
+        photograph(513)
+
+
+def test_entering_catches_what_a_layer_receives_and_leaves_no_hook():
+    first, second = torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 2, 1)
+    network, x = torch.nn.Sequential(first, second), torch.randn(1, 3, 5, 6)
+    assert torch.equal(entering(network, second, x), first(x))
+    assert not second._forward_pre_hooks
+    with pytest.raises(ValueError, match="did not call this layer"):
+        entering(network, torch.nn.Conv2d(3, 4, 1), x)
+
+
+def test_best_guesses_are_in_order():
+    logits = torch.zeros(1, 100)
+    logits[0, 35], logits[0, 98] = 3.0, 5.0
+    guesses = best_guesses(logits, 2)
+    assert list(guesses) == ["woman", "girl"] and 1 > guesses["woman"] > guesses["girl"] > 0
+
+
+def test_windows_are_drawn_where_the_queries_are_also_at_a_corner():
+    image, weights = picture(8, 10), softmax(2, 4, 5, 3, 3)
+    (whole,), *rows = windows_of_queries(image, weights, {"left": (0, 0), "middle": (2, 3)})
+    assert torch.equal(drawn(whole), image.permute(1, 2, 0)) and len(whole.patches) == 2
+    for (i, j), (pixels, *heads) in zip(((0, 0), (2, 3)), rows, strict=True):
+        assert all(torch.allclose(drawn(ax), weights[head, i, j]) for head, ax in enumerate(heads))
+        assert torch.allclose(
+            drawn(pixels)[2:4, 2:4], image[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].permute(1, 2, 0) / 255
+        )
+    assert (drawn(rows[0][0])[:2] == 229 / 255).all(), "grey outside the image"
+
+
+def test_below_a_window_stands_how_many_pixels_count():
+    even = torch.full((1, 3, 3, 5, 5), 1 / 25)
+    _, (_, ax) = windows_of_queries(picture(6, 6), even, {"all": (1, 1)})
+    assert ax.get_xlabel() == "25 px"
+
+
+def test_maps_of_queries_stand_beside_each_other():
+    maps = {"eye": softmax(2, 3, 4, 5), "sky": softmax(2, 3, 4, 5)}
+    _, *rows = maps_of_queries(picture(8, 10), maps, {"eye": (1, 1), "sky": (0, 4)}, ("a", "b", "c"))
+    for head, panels in enumerate(rows):
+        expected = torch.cat([maps["eye"][head], maps["sky"][head]])
+        assert all(torch.allclose(drawn(ax), weights) for ax, weights in zip(panels, expected, strict=True))
+
+
+def test_preferences_are_centred_and_share_one_scale():
+    rows = {"start": torch.randn(2, 3, 3) + 5, "trained": 4 * torch.randn(2, 3, 3)}
+    grid = preferences_of_heads(rows)
+    assert torch.allclose(drawn(grid[0][1]), rows["start"][1] - rows["start"][1].mean())
+    assert len({ax.images[0].get_clim() for panels in grid for ax in panels}) == 1
