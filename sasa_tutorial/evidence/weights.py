@@ -87,8 +87,9 @@ class PublishedWeights:
         return f"{self.model}, profile {self.profile}, seed {self.seed}, begun {self.date}"
 
     def _record(self) -> Record | None:
-        wanted = (self.model, self.profile, self.seed, self.date)
-        return next((r for path in _record_files() for r in read_records(path) if r.identity == wanted), None)
+        names = ("model", "profile", "seed", "date")
+        records = (record for path in _record_files() for record in read_records(path))
+        return next((r for r in records if all(getattr(r, name) == getattr(self, name) for name in names)), None)
 
     def _read(self) -> tuple[bytes, str]:
         try:
@@ -242,7 +243,7 @@ def _entry(name: str) -> PublishedWeights:
 
 def _untrained(plan: Plan) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # the reader's random numbers stay what they are
-        torch.manual_seed(plan.seed)  # as a run begins
+        torch.default_generator.manual_seed(plan.seed)  # as a run begins; torch.manual_seed would touch GPUs too
         return plan.network()
 
 
