@@ -144,7 +144,9 @@ class Training:
                 self.progress.seconds += elapsed
                 self.progress.epoch_seconds += elapsed
                 steps_done(1)
-                if index + 1 < last and self._asked(stop, index):
+                if index + 1 == last:
+                    break  # saved below, with the epoch's line: a checkpoint without it would be resumed after it
+                if self._asked(stop, index):
                     self._check_losses(index + 1)
                     self._save()
                     raise Stopped(self._stopped_message(stop), stop.exit_code)
