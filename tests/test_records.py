@@ -64,7 +64,9 @@ def test_a_run_is_recorded_once(tmp_path):
     assert append_record(path, record())
     assert not append_record(path, record(test_top1=1.0))
     assert append_record(path, record(date="2026-01-02T00:00:00+00:00"))
-    assert [r.test_top1 for r in read_records(path)] == [74.5, 74.5]
+    other = {**record().config, "kernel_size": 5}
+    assert append_record(path, record(config=other, test_top1=70.0)), "begun in the same second by another process"
+    assert [r.test_top1 for r in read_records(path)] == [74.5, 74.5, 70.0]
 
 
 def test_a_line_cut_short_hides_no_other(tmp_path):

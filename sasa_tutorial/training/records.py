@@ -38,9 +38,12 @@ class Record:
     status: str  # finished or diverged
 
     @property
-    def identity(self) -> tuple[str, str, int, str]:
-        """What tells two records apart: a run appears once, however often its end was interrupted."""
-        return self.model, self.profile, self.seed, self.date
+    def identity(self) -> tuple[str, str, int, str, str]:
+        """What tells two records apart: a run appears once, however often its end was interrupted.
+
+        The start alone does not: two processes may begin runs of the same network in the same second.
+        """
+        return self.model, self.profile, self.seed, self.date, json.dumps(self.config, sort_keys=True)
 
 
 class RecordError(TutorialError):
