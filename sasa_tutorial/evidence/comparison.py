@@ -55,7 +55,7 @@ class Comparison:
             return f"not decided by {found.n} seed{'' if found.n == 1 else 's'}"
         if not self.published_difference:
             return "higher" if found.mean > 0 else "lower"
-        return "confirmed" if found.mean * self.published_difference > 0 else "not confirmed"
+        return "confirmed" if found.mean * self.published_difference > 0 else "opposite"
 
 
 def paired_difference(first: Row, second: Row, metric: str = METRIC) -> Difference:
@@ -116,7 +116,7 @@ def comparison_table(study: Study, comparisons: Sequence[Comparison]) -> str:
         f"{METRIC_WORDS[study.metric]}, %": lambda c: mean_cell(c.row, study.metric),
         "n": lambda c: str(c.row.n) + (f" ({c.row.diverged} diverged)" if c.row.diverged else ""),
         f"Minus {study.reference}, points (95 %)": lambda c: "" if c.difference is None else _interval(c.difference),
-        "p": lambda c: "" if c.difference is None else _number(c.difference.p, ".3f"),
+        "p": lambda c: "" if c.difference is None else _probability(c.difference.p),
         "Parameters": lambda c: f"{c.row.records[0].params / 1e6:.2f} M" if c.row.n else NOTHING,
         "MFLOPs": lambda c: f"{c.row.records[0].flops_per_image / 1e6:,.0f}" if c.row.n else NOTHING,
         "Verdict": lambda c: c.verdict,
@@ -130,6 +130,10 @@ def comparison_table(study: Study, comparisons: Sequence[Comparison]) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return NOTHING if value is None else format(value, form)
+
+
+def _probability(p: float | None) -> str:
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _interval(found: Difference) -> str:
@@ -148,7 +152,8 @@ def conclusion(study: Study, comparisons: Sequence[Comparison], profile: str) ->
     if run:
         decided = [c for c in run if c.difference.decided]
         sentences.append(f"Here, under the profile {profile}, {_where(comparisons)}, with {_seeds(run)}:")
-        sentences += [_sentence(c, study.reference) for c in decided] or ["no difference is decided."]
+        sentences.append("; ".join(_sentence(c, study.reference) for c in decided) or "no difference is decided")
+        sentences[-1] += "."
         if decided and len(run) > len(decided):
             sentences.append(f"Not decided: {_listed(c for c in run if not c.difference.decided)}.")
     elif any(_has_run(c.row) for c in comparisons):
@@ -174,10 +179,10 @@ def _seeds(run: Sequence[Comparison]) -> str:
 def _sentence(comparison: Comparison, reference: str) -> str:
     found = comparison.difference
     side = "above" if found.mean > 0 else "below"
+    p = _probability(found.p)
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
     verdict = f", {comparison.verdict}" if comparison.published_difference else ""
-    return (
-        f"{comparison.row.entry.label} is {abs(found.mean):.2f} points {side} {reference} (p = {found.p:.3f}){verdict}."
-    )
+    return f"{comparison.row.entry.label} is {abs(found.mean):.2f} points {side} {reference} ({p}){verdict}"
 
 
 def _listed(comparisons: Iterable[Comparison]) -> str:
