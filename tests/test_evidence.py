@@ -16,8 +16,9 @@ from sasa_tutorial.evidence.comparison import (
     conclusion,
     paired_difference,
 )
-from sasa_tutorial.evidence.grid import EXTENT, LARGE, LESSONS, POSITIONS, Entry, Study
+from sasa_tutorial.evidence.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE
 from sasa_tutorial.evidence.runner import SLACK, expected_seconds
+from sasa_tutorial.evidence.study import Entry, Study
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.profiles import PROFILES
@@ -173,7 +174,7 @@ def test_differences_without_spread_decide_nothing():
 
 VERDICTS = {
     "confirmed": {0: 60.0, 1: 60.1, 2: 60.2},  # published: 3 x 3 is one point below 7 x 7
-    "not confirmed": {0: 80.0, 1: 80.1, 2: 80.2},
+    "opposite": {0: 80.0, 1: 80.1, 2: 80.2},
     "not decided by 3 seeds": {0: 60.0, 1: 80.0, 2: 71.0},
     "not decided by 1 seed": {0: 10.0},
     "not run yet": {},
@@ -187,8 +188,9 @@ def test_a_verdict_says_what_the_seeds_decide(verdict):
     found = compare(EXTENT, records, "full")
     assert found[0].verdict == verdict and found[2].verdict == "reference" and found[1].verdict == "not run yet"
     text = conclusion(EXTENT, found, "full")
-    assert text.startswith("Published: Accuracy grows with the window")
-    assert (f", {verdict}." in text) == (verdict in ("confirmed", "not confirmed"))
+    assert text.startswith("Published (SASA, Table 4, test): Accuracy grows with the window")
+    assert ("profile full, on a GPU, with" in text) == (verdict != "not run yet")
+    assert (f", {verdict}." in text) == (verdict in ("confirmed", "opposite"))
     table = comparison_table(EXTENT, found).splitlines()
     assert len(table) == 7 and f"| {verdict} |" in table[2] and "| 76.4 |" in table[2]
 
@@ -201,6 +203,56 @@ def test_without_a_published_number_a_difference_is_higher_or_lower():
     ]
     found = {c.row.entry.label: c.verdict for c in compare(LESSONS, records, "full")}
     assert found["local attention"] == "lower" and found["convolution"] == "reference"
+
+
+def test_a_run_that_cannot_be_compared_says_why():
+    lost = {"status": "diverged", "val_top1": None, "test_top5": None}
+    records = [
+        *recorded(EXTENT["7 x 7"], {0: 70.0, 1: 71.0}),
+        *recorded(EXTENT["3 x 3"], {0: None}, **lost),
+        *recorded(EXTENT["5 x 5"], {2: 69.0}),
+        *recorded(EXTENT["9 x 9"], {1: 71.5}),
+    ]
+    found = compare(EXTENT, records, "full")
+    assert [c.verdict for c in found] == [
+        "diverged",
+        "no seed in common",
+        "reference",
+        "not decided by 1 seed",
+        "not run yet",
+    ]
+    text = conclusion(EXTENT, found, "full")
+    assert text.endswith("Diverged: 3 x 3. Not run yet: 11 x 11. No seed in common: 5 x 5.")
+    text = conclusion(EXTENT, compare(EXTENT, records[2:4], "full"), "full")
+    assert "there is no pair of runs to compare yet. Diverged: 3 x 3. Not run yet: 9 x 9, 11 x 11." in text
+
+
+def test_what_is_decided_is_told_in_one_sentence():
+    records = [
+        *recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1}),
+        *recorded(EXTENT["3 x 3"], {0: 60.0, 1: 60.301, 2: 60.1}),
+        *recorded(EXTENT["9 x 9"], {0: 71.0, 1: 71.4, 2: 71.2}),
+        *recorded(EXTENT["11 x 11"], {0: 71.0, 1: 70.0, 2: 70.2}),
+    ]
+    found = compare(EXTENT, records, "full")
+    assert conclusion(EXTENT, found, "full").endswith(
+        "with 3 seeds: 3 x 3 is 10.00 points below 7 x 7 (p < 0.001), confirmed; "
+        "9 x 9 is 1.07 points above 7 x 7 (p < 0.001), confirmed. Not decided: 11 x 11. Not run yet: 5 x 5."
+    )
+    assert "| < 0.001 |" in comparison_table(EXTENT, found).splitlines()[2]
+
+
+def test_choices_are_compared_on_validation():
+    records = [
+        r
+        for entry, value in zip(RECIPE.entries, range(60, 66), strict=True)
+        for r in recorded(entry, {0: 1.0}, val_top1=float(value))
+    ]
+    found = compare(RECIPE, records, "full")
+    assert found[2].difference.mean == 1.0, "of validation, not of test"
+    table = comparison_table(RECIPE, found)
+    assert "Validation top-1, %" in table and "Test" not in table and "| 62.0 |" in table
+    assert "Published" not in table, "nothing was"
 
 
 def test_the_largest_profile_that_is_complete_is_shown():

@@ -7,12 +7,13 @@ mean of n differences is more than chance is asked of a t distribution with n - 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sasa_tutorial.evidence.grid import Study
-from sasa_tutorial.evidence.results import Row, row_of
+from sasa_tutorial.evidence.results import NOTHING, Row, mean_cell, row_of
+from sasa_tutorial.evidence.study import Study
 from sasa_tutorial.training.records import Record
 
 LEVEL = 0.05  # a difference as large as this by chance once in twenty comparisons
 METRIC = "test_top1"
+METRIC_WORDS = {"test_top1": "Test top-1", "val_top1": "Validation top-1"}
 PROFILE_ORDER = ("full", "gpu", "laptop")
 
 
@@ -46,13 +47,15 @@ class Comparison:
         found = self.difference
         if found is None:
             return "reference"
-        if found.n == 0:
-            return "not run yet"
+        if not self.row.n:
+            return "diverged" if self.row.diverged else "not run yet"
+        if not found.n:
+            return "no seed in common"
         if not found.decided:
             return f"not decided by {found.n} seed{'' if found.n == 1 else 's'}"
         if not self.published_difference:
             return "higher" if found.mean > 0 else "lower"
-        return "confirmed" if found.mean * self.published_difference > 0 else "not confirmed"
+        return "confirmed" if found.mean * self.published_difference > 0 else "opposite"
 
 
 def paired_difference(first: Row, second: Row, metric: str = METRIC) -> Difference:
@@ -84,7 +87,7 @@ def compare(study: Study, records: Iterable[Record], profile: str) -> list[Compa
         known = entry.published is not None and base is not None and not is_reference
         comparison = Comparison(
             row=row,
-            difference=None if is_reference else paired_difference(row, reference),
+            difference=None if is_reference else paired_difference(row, reference, study.metric),
             published_difference=entry.published - base if known else None,
         )
         found.append(comparison)
@@ -94,73 +97,92 @@ def compare(study: Study, records: Iterable[Record], profile: str) -> list[Compa
 def best_profile(study: Study, records: Sequence[Record]) -> str:
     """The largest profile in which all of the study's networks have run; else the one with most of them."""
     counts = {
-        profile: sum(row_of(entry, profile, records).n > 0 for entry in study.entries)
+        profile: sum(_has_run(row_of(entry, profile, records)) for entry in study.entries)
         for profile in PROFILE_ORDER
         if profile in study.profiles
     }
     return max(counts, key=counts.__getitem__)  # the first of equals
 
 
+def _has_run(row: Row) -> bool:
+    return bool(row.n or row.diverged)
+
+
 def comparison_table(study: Study, comparisons: Sequence[Comparison]) -> str:
-    """A study as a Markdown table: published beside ours."""
-    lines = [
-        f"| Network | Published, % | Test top-1, % | n | Minus {study.reference}, points | p | Parameters | MFLOPs | |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
-    ]
-    for comparison in comparisons:
-        row, found = comparison.row, comparison.difference
-        first = row.records[0] if row.records else None
-        mean, deviation = row.mean(METRIC), row.deviation(METRIC)
-        ours = "–" if mean is None else f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
-        published = row.entry.published
-        cells = (
-            row.entry.label,
-            "–" if published is None else f"{published:.1f}",
-            ours,
-            str(row.n) + (f" ({row.diverged} diverged)" if row.diverged else ""),
-            "" if found is None else _interval(found),
-            "" if found is None else "–" if found.p is None else f"{found.p:.3f}",
-            f"{first.params / 1e6:.2f} M" if first else "–",
-            f"{first.flops_per_image / 1e6:,.0f}" if first else "–",
-            comparison.verdict,
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    """A study as a Markdown table: published beside ours, where anything was published."""
+    columns = {
+        "Network": lambda c: c.row.entry.label,
+        "Published, %": lambda c: _number(c.row.entry.published, ".1f"),
+        f"{METRIC_WORDS[study.metric]}, %": lambda c: mean_cell(c.row, study.metric),
+        "n": lambda c: str(c.row.n) + (f" ({c.row.diverged} diverged)" if c.row.diverged else ""),
+        f"Minus {study.reference}, points (95 %)": lambda c: "" if c.difference is None else _interval(c.difference),
+        "p": lambda c: "" if c.difference is None else _probability(c.difference.p),
+        "Parameters": lambda c: f"{c.row.records[0].params / 1e6:.2f} M" if c.row.n else NOTHING,
+        "MFLOPs": lambda c: f"{c.row.records[0].flops_per_image / 1e6:,.0f}" if c.row.n else NOTHING,
+        "Verdict": lambda c: c.verdict,
+    }
+    if all(c.row.entry.published is None for c in comparisons):
+        del columns["Published, %"]
+    rule = ["---" if name in ("Network", "Verdict") else "---:" for name in columns]
+    lines = [list(columns), rule, *([cell(c) for cell in columns.values()] for c in comparisons)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _probability(p: float | None) -> str:
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _interval(found: Difference) -> str:
     if found.mean is None:
-        return "–"
-    interval = "" if found.low is None else f" ({found.low:+.1f} to {found.high:+.1f})"
-    return f"{found.mean:+.1f}{interval}"
+        return NOTHING
+    interval = "" if found.low is None else f" ({found.low:+.2f} to {found.high:+.2f})"
+    return f"{found.mean:+.2f}{interval}"
 
 
 def conclusion(study: Study, comparisons: Sequence[Comparison], profile: str) -> str:
     """One honest paragraph: what was published, and what these seeds decide."""
     judged = [c for c in comparisons if c.difference is not None]
     run = [c for c in judged if c.difference.n]
-    published = f"Published: {study.trend}" if study.source else study.trend
-    if not run:
+    published = f"Published ({study.source}): {study.trend}" if study.source else study.trend
+    sentences = [published]
+    if run:
+        decided = [c for c in run if c.difference.decided]
+        sentences.append(f"Here, under the profile {profile}, {_where(comparisons)}, with {_seeds(run)}:")
+        sentences.append("; ".join(_sentence(c, study.reference) for c in decided) or "no difference is decided")
+        sentences[-1] += "."
+        if decided and len(run) > len(decided):
+            sentences.append(f"Not decided: {_listed(c for c in run if not c.difference.decided)}.")
+    elif any(_has_run(c.row) for c in comparisons):
+        sentences.append(f"Here, under the profile {profile}, there is no pair of runs to compare yet.")
+    else:
         return f"{published} Here, under the profile {profile}: not run yet."
-    fewest, most = min(c.difference.n for c in run), max(c.difference.n for c in run)
-    seeds = f"{most} seed{'' if most == 1 else 's'}" if fewest == most else f"{fewest} to {most} seeds"
-    decided = [c for c in run if c.difference.decided]
-    sentences = [f"{published} Here, under the profile {profile}, with {seeds}:"]
-    sentences += [_sentence(c, study.reference) for c in decided] or ["no difference is decided."]
-    if decided and len(run) > len(decided):
-        sentences.append(f"Not decided: {_listed(c for c in run if not c.difference.decided)}.")
-    if len(judged) > len(run):
-        sentences.append(f"Not run yet: {_listed(c for c in judged if not c.difference.n)}.")
+    for words in ("diverged", "not run yet", "no seed in common"):
+        if found := _listed(c for c in judged if c.verdict == words):
+            sentences.append(f"{words.capitalize()}: {found}.")
     return " ".join(sentences)
+
+
+def _where(comparisons: Iterable[Comparison]) -> str:
+    devices = dict.fromkeys(record.device for c in comparisons for record in c.row.records)
+    return f"on {' and '.join(devices)}"
+
+
+def _seeds(run: Sequence[Comparison]) -> str:
+    fewest, most = min(c.difference.n for c in run), max(c.difference.n for c in run)
+    return f"{most} seed{'' if most == 1 else 's'}" if fewest == most else f"{fewest} to {most} seeds"
 
 
 def _sentence(comparison: Comparison, reference: str) -> str:
     found = comparison.difference
     side = "above" if found.mean > 0 else "below"
+    p = _probability(found.p)
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
     verdict = f", {comparison.verdict}" if comparison.published_difference else ""
-    return (
-        f"{comparison.row.entry.label} is {abs(found.mean):.1f} points {side} {reference} (p = {found.p:.3f}){verdict}."
-    )
+    return f"{comparison.row.entry.label} is {abs(found.mean):.2f} points {side} {reference} ({p}){verdict}"
 
 
 def _listed(comparisons: Iterable[Comparison]) -> str:
