@@ -110,6 +110,9 @@ def train(
 
 @cli.command()
 @click.option("--missing", is_flag=True, help="What the planned runs still lack.")
+@click.option(
+    "--study", multiple=True, metavar="NAME", help="Of this study of the grid instead of the lessons; repeatable."
+)
 @click.option("--markdown", is_flag=True, help="As a Markdown table.")
 @click.option(
     "--update",
@@ -117,8 +120,11 @@ def train(
     help="Write the table into this file, between its marks.",
 )
 @PROFILE
-def results(missing: bool, markdown: bool, update: Path | None, profile: str) -> None:
-    """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds."""
+def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path | None, profile: str) -> None:
+    """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds.
+
+    With --study: the papers' numbers beside ours, the differences seed by seed, and what they decide.
+    """
     from sasa_tutorial.evidence.results import (
         lesson_rows,
         markdown_table,
@@ -133,10 +139,20 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
         update.write_text(with_current_table(update.read_text(encoding="utf-8"), records), encoding="utf-8")
         click.echo(f"the table in {update} is current")
     elif missing:
-        lacking = missing_runs(records, "full" if profile == "auto" else profile)
+        lacking = missing_runs(records, "full" if profile == "auto" else profile, study)
         for plan in lacking:
             click.echo(str(plan))
         click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
+    elif study:
+        from sasa_tutorial.evidence.comparison import best_profile, compare, comparison_table, conclusion
+        from sasa_tutorial.evidence.grid import studies
+
+        for chosen in studies(study):
+            shown = best_profile(chosen, records) if profile == "auto" else profile
+            found = compare(chosen, records, shown)
+            click.echo(
+                f"{chosen.question}\n\n{comparison_table(chosen, found)}\n\n{conclusion(chosen, found, shown)}\n"
+            )
     else:
         rows = lesson_rows(records)
         click.echo(markdown_table(rows) if markdown else plain_table(rows))
