@@ -1,14 +1,14 @@
 """Training on a folder of images: the same loop, and batches that depend on seed, epoch and image alone."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from torchvision.transforms import functional as pictures
 
 from sasa_tutorial.cli import cli
 from sasa_tutorial.datasets import DatasetError, image_folder
-from sasa_tutorial.models import cifar_models, paper_models
+from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.models import attention_augmented_resnet, cifar_models, paper_models, resnet, sasa_resnet
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.folder import IMAGENET_MEAN, IMAGENET_STD, FolderScoredImages, FolderTrainingImages
@@ -28,7 +29,7 @@ from sasa_tutorial.training.loop import Training
 from sasa_tutorial.training.plan import plan_folder_run
 from sasa_tutorial.training.recipe import Recipe
 from sasa_tutorial.training.records import local_records
-from sasa_tutorial.training.run import train_plan
+from sasa_tutorial.training.run import RunInUse, _claim, _Trainer, train_plan
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 from tests.conftest import script
 from tests.test_commands import free_port, printed_losses
@@ -126,6 +127,13 @@ def test_workers_do_not_change_the_batches_nor_draw_from_the_networks_numbers(se
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_signal_to_the_group_of_the_run_does_not_reach_the_workers(sets):
+    seen = training_images(sets, workers=2).batches(0, range(3), 6, slice(0, 6))
+    next(seen), next(seen)  # one from each worker
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2 and all(os.getpgid(worker.pid) != os.getpgrp() for worker in workers)
+
+
 def test_an_epoch_that_is_taken_up_again_goes_on_with_the_same_batches(sets):
     images = training_images(sets)
     assert same(batches(images)[1:], batches(images, steps=range(1, 3)))
@@ -158,7 +166,7 @@ def test_an_epoch_shows_every_image_once_each_in_a_crop_of_its_own(sets):
 
 def test_half_of_the_images_are_mirrored_and_crops_differ_in_size(tmp_path):
     ramp = torch.arange(64, dtype=torch.uint8)[None, None].expand(3, 64, 64) * 4
-    for split, count in (("train", 2), ("val", 1)):
+    for split, count in (("train", 21), ("val", 1)):
         (tmp_path / split / "ramp").mkdir(parents=True)
         for number in range(count):
             pictures.to_pil_image(ramp).save(tmp_path / split / "ramp" / f"{number}.png")
@@ -170,6 +178,8 @@ def test_half_of_the_images_are_mirrored_and_crops_differ_in_size(tmp_path):
         return pixels[:, 0, :, -1].mean(dim=1) - pixels[:, 0, :, 0].mean(dim=1)
 
     assert 10 <= (slopes() < 0).sum() <= 30
+    within = next(training_images(found).batches(0, range(1), 20, slice(0, 20)))[0]
+    assert len({pixels[0].sum().item() for pixels in within}) > 10, "every image of an epoch has its own crop"
     straight = slopes(flip=False)
     assert (straight > 0).all() and straight.max() > 2 * straight.min()
     whole = slopes(flip=False, least_area=1.0)
@@ -269,17 +279,18 @@ def test_other_settings_are_another_run_and_workers_are_not(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"),
+    ("name", "build", "millions"),
     [
-        ("resnet_50", 25.6),
-        ("sasa_resnet_50", 18.0),
-        ("full_attention_resnet_50", 18.0),
-        ("attention_augmented_resnet_50", 25.8),
+        ("resnet_50", partial(resnet, 50), 25.6),
+        ("sasa_resnet_50", partial(sasa_resnet, 50), 18.0),
+        ("full_attention_resnet_26", partial(sasa_resnet, 26, stem="attention"), 10.3),
+        ("attention_augmented_resnet_50", partial(attention_augmented_resnet, 50), 25.8),
     ],
 )
-def test_the_networks_have_the_papers_size(folder, name, millions):
+def test_the_networks_are_the_builders_and_have_the_papers_size(name, build, millions):
     with torch.device("meta"):
-        model = paper_models()[name](num_classes=1000, image_size=224)
+        model, expected = paper_models()[name](num_classes=1000, image_size=224), build()
+    assert [(n, p.shape) for n, p in model.named_parameters()] == [(n, p.shape) for n, p in expected.named_parameters()]
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
@@ -289,6 +300,43 @@ def test_every_network_belongs_to_a_lesson(folder):
     assert set(lessons.values()) < set(cifar_models())
     for depth in (26, 38, 50):
         assert {f"resnet_{depth}", f"sasa_resnet_{depth}", f"full_attention_resnet_{depth}"} < set(lessons)
+
+
+def test_validation_is_of_train_and_test_is_of_val(folder, sets):
+    images = folder_profile(folder, batch=6, size=64, workers=0).images(7, CPU)
+    parts = (images.train, images.validation, images.test)
+    assert [part.images.names.tolist() for part in parts] == [part.names.tolist() for part in sets]
+    assert [part.size for part in parts] == [64] * 3 and images.train.seed == 7 and images.classes == 3
+
+
+def test_a_process_that_reads_images_does_not_keep_the_run_claimed(tmp_path):
+    context = multiprocessing.get_context("fork")
+    reads, stop = context.Event(), context.Event()
+    with _claim(tmp_path):
+        reader = context.Process(target=lambda: (reads.set(), stop.wait(60)))
+        reader.start()
+        assert reads.wait(60)
+        with pytest.raises(RunInUse), _claim(tmp_path):
+            pass
+    try:
+        with _claim(tmp_path):
+            assert reader.is_alive()
+    finally:
+        stop.set()
+        reader.join()
+
+
+class OtherMachine(Processes):
+    """A process whose first one has other files."""
+
+    def share_object(self, make):
+        return make().replace('"test_images": 12', '"test_images": 50000')
+
+
+def test_machines_with_different_images_are_told(folder):
+    trainer = _Trainer(plan_folder_run("resnet_26", folder, batch=6), OtherMachine(1, 2, CPU), print)
+    with pytest.raises(TutorialError, match="process 1 would train another run than the first process"):
+        trainer.train(resume=False, fresh=False, deadline=None)
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
@@ -415,7 +463,7 @@ def first_line(process: subprocess.Popen[str], pattern: str) -> str:
     return next((line for line in process.stdout if re.match(pattern, line)), "")
 
 
-def test_killed_it_goes_on_at_once_and_ctrl_c_in_all_its_processes_saves_it(folder, tmp_path):
+def test_killed_it_goes_on_and_a_stop_of_all_its_processes_saves_it(folder):
     process = start(folder)
     try:
         assert first_line(process, "epoch"), process.stderr.read()
@@ -424,12 +472,11 @@ def test_killed_it_goes_on_at_once_and_ctrl_c_in_all_its_processes_saves_it(fold
         process.wait()
         process = start(folder, "--resume")
         assert first_line(process, "going on after step"), process.stderr.read()
-        islice(process.stdout, 3)
-        time.sleep(0.5)
-        os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+        assert first_line(process, "epoch") and first_line(process, "epoch"), process.stderr.read()
+        os.killpg(process.pid, signal.SIGTERM)  # as torchrun does; a terminal's Ctrl-C goes the same way
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130, errors
-        assert "stopped by Ctrl-C at step" in errors and "Traceback" not in errors
+        assert process.returncode == 143, errors
+        assert "stopped by a kill at step" in errors and "Traceback" not in errors
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

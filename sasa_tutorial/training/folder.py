@@ -5,7 +5,7 @@ uninterrupted one saw, with any number of workers, and with any number of proces
 share.
 """
 
-import signal
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,9 +144,11 @@ def _together(samples: list[Any]) -> Any:
 
 
 def _leave_stopping_to_the_run(_worker: int) -> None:
-    """Ctrl-C and torchrun's kill reach every process of the group; the run still needs images to end its step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C and torchrun's kill reach every process of the group; the run still needs images to end its step.
+
+    In a group of its own, and not deaf: the run ends its workers by a signal, too.
+    """
+    os.setpgrp()
 
 
 def _seed(*parts: int) -> int:

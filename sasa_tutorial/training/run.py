@@ -122,6 +122,11 @@ class _Trainer:
 
     def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
         plan, group = self.plan, self.group
+        if group.share_object(lambda: plan.identity) != plan.identity:
+            raise TutorialError(
+                f"process {group.rank} would train another run than the first process: the settings, or the names of "
+                "the files in the folder, differ. Give every machine the same command and the same images."
+            )
         start = group.share_object(lambda: self._start(resume, fresh))
         images = plan.profile.images(plan.seed, group.device)
         training = self._prepare(images)
