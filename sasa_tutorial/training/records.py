@@ -15,14 +15,14 @@ from sasa_tutorial.errors import TutorialError
 class Record:
     """What a run was and what came of it. Accuracies in percent, times in seconds, sizes in bytes."""
 
-    model: str  # name in cifar_models()
+    model: str  # name in cifar_models() or paper_models()
     mechanism: str  # the lesson it belongs to
-    dataset: str  # cifar100 or synthetic
+    dataset: str  # cifar100, synthetic or folder
     profile: str
     config: dict[str, Any]  # network, image counts and recipe, as numbers and words
     seed: int
     params: int
-    flops_per_image: int  # one forward pass at 32x32; one multiply-add is 2
+    flops_per_image: int  # one forward pass at the training images' size; one multiply-add is 2
     epochs: int
     val_top1: float | None  # null where the run diverged
     test_top1: float | None
