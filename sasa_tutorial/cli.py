@@ -62,6 +62,16 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
 @click.option("--missing", is_flag=True, help="Instead of MODEL: every planned run that has no record yet.")
 @click.option("--study", multiple=True, metavar="NAME", help="With --missing: only the runs of this study; repeatable.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Save and stop after so many.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Train a network of the papers on the images in this folder: train/CLASS/*.JPEG and val/CLASS/*.JPEG.",
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), help="With --folder: images a step, over all GPUs.  [default: 256]"
+)
+@click.option("--size", type=click.IntRange(min=1), help="With --folder: pixels, both sides.  [default: 224]")
+@click.option("--workers", type=click.IntRange(min=0), help="With --folder: decoding processes.  [default: by cores]")
 def train(
     model: str | None,
     profile: str,
@@ -74,17 +84,24 @@ def train(
     missing: bool,
     study: tuple[str, ...],
     minutes: float | None,
+    folder: Path | None,
+    **folder_settings: int | None,
 ) -> None:
     """Train MODEL and record what came of it.
 
-    MODEL is a network of the CIFAR-100 comparison, as `convolution`. Ctrl-C saves the run; the same command with
-    --resume goes on. Under torchrun the same command trains with many GPUs:
+    MODEL is a network of the CIFAR-100 comparison, as `convolution`; with --folder it is one of the papers' networks,
+    as `sasa_resnet_50`. Ctrl-C saves the run; the same command with --resume goes on. Under torchrun the same command
+    trains with many GPUs:
 
     \b
         torchrun --nproc-per-node 2 -m sasa_tutorial train convolution --profile full
     """
     if missing == (model is not None):
         raise click.UsageError("Give the name of a network, or --missing.")
+    if folder is None and (unused := [name for name, value in folder_settings.items() if value is not None]):
+        raise click.UsageError(f"--{unused[0]} goes with --folder.")
+    if folder is not None and (missing or profile != "auto"):
+        raise click.UsageError(f"--folder goes without {'--missing' if missing else '--profile'}.")
     if missing:
         if epochs or steps or fresh:
             raise click.UsageError("--missing trains the planned runs as planned: no --epochs, --steps or --fresh.")
@@ -93,23 +110,23 @@ def train(
         sys.exit(train_missing(profile, studies=study, device=device, minutes=minutes))
     if study:
         raise click.UsageError("--study goes with --missing.")
-    from sasa_tutorial.training import train as train_model
+    from sasa_tutorial.training.plan import plan_folder_run, plan_run
+    from sasa_tutorial.training.run import train_plan
 
-    train_model(
-        model,
-        profile=profile,
-        seed=seed,
-        epochs=epochs,
-        steps=steps,
-        device=device,
-        resume=resume,
-        fresh=fresh,
-        minutes=minutes,
+    length = {"epochs": epochs, "steps": steps}
+    plan = (
+        plan_run(model, profile, seed, **length)
+        if folder is None
+        else plan_folder_run(model, folder, seed, **length, **folder_settings)
     )
+    train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
 
 
 @cli.command()
 @click.option("--missing", is_flag=True, help="What the planned runs still lack.")
+@click.option(
+    "--study", multiple=True, metavar="NAME", help="Of this study of the grid instead of the lessons; repeatable."
+)
 @click.option("--markdown", is_flag=True, help="As a Markdown table.")
 @click.option(
     "--update",
@@ -117,8 +134,11 @@ def train(
     help="Write the table into this file, between its marks.",
 )
 @PROFILE
-def results(missing: bool, markdown: bool, update: Path | None, profile: str) -> None:
-    """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds."""
+def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path | None, profile: str) -> None:
+    """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds.
+
+    With --study: the papers' numbers beside ours, the differences seed by seed, and what they decide.
+    """
     from sasa_tutorial.evidence.results import (
         lesson_rows,
         markdown_table,
@@ -133,10 +153,20 @@ def results(missing: bool, markdown: bool, update: Path | None, profile: str) ->
         update.write_text(with_current_table(update.read_text(encoding="utf-8"), records), encoding="utf-8")
         click.echo(f"the table in {update} is current")
     elif missing:
-        lacking = missing_runs(records, "full" if profile == "auto" else profile)
+        lacking = missing_runs(records, "full" if profile == "auto" else profile, study)
         for plan in lacking:
             click.echo(str(plan))
         click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
+    elif study:
+        from sasa_tutorial.evidence.comparison import best_profile, compare, comparison_table, conclusion
+        from sasa_tutorial.evidence.grid import studies
+
+        for chosen in studies(study):
+            shown = best_profile(chosen, records) if profile == "auto" else profile
+            found = compare(chosen, records, shown)
+            click.echo(
+                f"{chosen.question}\n\n{comparison_table(chosen, found)}\n\n{conclusion(chosen, found, shown)}\n"
+            )
     else:
         rows = lesson_rows(records)
         click.echo(markdown_table(rows) if markdown else plain_table(rows))

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_tutorial import kernels
-from sasa_tutorial.kernels import native_layer
+from sasa_tutorial.kernels import native, native_layer
 from sasa_tutorial.layers import LocalSelfAttention2d
 
 pytestmark = pytest.mark.skipif(
@@ -51,6 +51,38 @@ def test_values_and_gradients_are_those_of_two_steps(shape, out, k, heads, optio
     for images in (x, x.detach().to(memory_format=torch.channels_last).requires_grad_()):
         for found, wanted in zip(results(in_one_step, layer, images, upstream), expected, strict=True):
             assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("step", [one_after_the_other, in_one_step])
+@pytest.mark.parametrize(
+    ("shape", "k", "rows", "options"),
+    [
+        ((2, 6, 13, 5), 3, 4, {}),  # bands of 4, 4 and 5 rows
+        ((1, 6, 40, 20), 5, 8, {}),
+        ((1, 4, 29, 3), 7, 14, {"content": False}),  # 3 rows seen on either side
+        ((3, 4, 9, 33), 1, 1, {"relative": False}),  # nothing seen beside the band
+        ((1, 4, 16, 2), 5, 8, {}),
+    ],
+    ids=str,
+)
+def test_bands_of_rows_change_nothing(monkeypatch, step, shape, k, rows, options):
+    layer = LocalSelfAttention2d(shape[1], 8, k, 2, **options).double()
+    x = torch.randn(shape, dtype=torch.float64).requires_grad_()
+    upstream = torch.randn(shape[0], 8, *shape[2:], dtype=torch.float64)
+    expected = results(one_after_the_other, layer, x, upstream)
+    monkeypatch.setattr(native, "_BAND", rows * shape[3])
+    assert native.bands(*shape[2:], [k // 2, k // 2]) == shape[2] // rows > 1
+    for images in (x, x.detach().to(memory_format=torch.channels_last).requires_grad_()):
+        for found, wanted in zip(results(step, layer, images, upstream), expected, strict=True):
+            assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_output_and_its_gradient_lie_in_memory_as_the_input_does(layout):
+    layer, x = LocalSelfAttention2d(6, 8, 3, 2), torch.randn(2, 6, 5, 4).to(memory_format=layout).requires_grad_()
+    y = in_one_step(layer, x)
+    y.square().sum().backward()
+    assert y.is_contiguous(memory_format=layout) and x.grad.is_contiguous(memory_format=layout)
 
 
 def test_gradients_are_those_of_finite_differences():

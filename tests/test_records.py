@@ -2,19 +2,11 @@
 
 import json
 import multiprocessing
-import statistics
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
-from sasa_tutorial.evidence.results import (
-    markdown_table,
-    missing_runs,
-    plain_table,
-    planned_runs,
-    summarise,
-    with_current_table,
-)
+from sasa_tutorial.evidence.results import lesson_rows, markdown_table, plain_table, with_current_table
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
 from tests.conftest import ROOT
@@ -72,7 +64,9 @@ def test_a_run_is_recorded_once(tmp_path):
     assert append_record(path, record())
     assert not append_record(path, record(test_top1=1.0))
     assert append_record(path, record(date="2026-01-02T00:00:00+00:00"))
-    assert [r.test_top1 for r in read_records(path)] == [74.5, 74.5]
+    other = {**record().config, "kernel_size": 5}
+    assert append_record(path, record(config=other, test_top1=70.0)), "begun in the same second by another process"
+    assert [r.test_top1 for r in read_records(path)] == [74.5, 74.5, 70.0]
 
 
 def test_a_line_cut_short_hides_no_other(tmp_path):
@@ -94,41 +88,19 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
     assert read_records(tmp_path / "none.jsonl") == []
 
 
-def test_mean_and_sample_deviation_over_seeds():
+def test_the_table_shows_means_and_what_has_not_run():
     values = [74.0, 75.5, 73.2]
-    (row,) = summarise(record(seed=seed, test_top1=value) for seed, value in enumerate(values))
-    assert row.n == 3
-    assert row.test_top1 == pytest.approx(statistics.fmean(values))
-    assert row.test_sd == pytest.approx((sum((v - sum(values) / 3) ** 2 for v in values) / 2) ** 0.5)
-    assert "| 74.2 ± 1.2 | 3 |" in markdown_table(record(seed=seed, test_top1=v) for seed, v in enumerate(values))
-
-
-def test_profiles_and_recipes_are_kept_apart():
-    other = {**record().config, "peak_lr": 0.7}
-    rows = summarise([record(), record(profile="laptop"), record(config=other, seed=1), record(seed=2)])
-    assert [(row.profile, row.n) for row in rows] == [("full", 2), ("full", 1), ("laptop", 1)]
+    table = markdown_table(lesson_rows(record(seed=seed, test_top1=v) for seed, v in enumerate(values)))
+    convolution, after = table.splitlines()[2:4]
+    assert "| 75.0 ± 0.0 | 74.2 ± 1.2 | 3 of 5 | 55 | a GPU |" in convolution
+    assert after.startswith("| global_attention | full | 45,000 | 40 | – |") and after.endswith("| not run yet |")
 
 
 def test_a_diverged_run_is_shown_and_not_averaged():
     lost = record(seed=1, status="diverged", val_top1=None, test_top1=None, test_top5=None)
-    assert "| 75.0 | 74.5 | 1 (1 diverged) |" in markdown_table([record(), lost])
-    assert "| – | – | 0 (1 diverged) |" in markdown_table([lost])
-    assert "1 (1 diverged)" in plain_table([record(), lost])
-
-
-def test_nothing_recorded_is_said():
-    assert markdown_table([]) == plain_table([]) == "No run on CIFAR-100 is recorded yet."
-
-
-def test_the_grid_is_unique_and_knows_what_it_lacks():
-    plans = planned_runs()
-    assert len({plan.identity for plan in plans}) == len(plans)
-    assert len(missing_runs([])) == len(plans)
-    done = record()
-    missing = [plan.seed for plan in missing_runs([done]) if plan.model == "convolution"]
-    assert missing == [1, 2]
-    assert len(missing_runs([replace(done, status="diverged")])) == len(plans) - 1
-    assert len(missing_runs([replace(done, config={**done.config, "epochs": 1})])) == len(plans)
+    assert "| 75.0 | 74.5 | 1 of 5 (1 diverged) |" in markdown_table(lesson_rows([record(), lost]))
+    assert "| – | – | 0 of 5 (1 diverged) |" in markdown_table(lesson_rows([lost]))
+    assert "1 of 5 (1 diverged)" in plain_table(lesson_rows([record(), lost]))
 
 
 def test_only_planned_runs_on_real_images_become_evidence():

@@ -11,6 +11,9 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
+from sasa_tutorial.evidence import STUDIES
+from sasa_tutorial.evidence.comparison import compare
+from sasa_tutorial.evidence.grid import EXTENT, LARGE, SLOTS, STEM
 from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching import (
     ACCENT,
@@ -27,8 +30,10 @@ from sasa_tutorial.teaching import (
     offset_tables,
     photograph,
     preferences_of_heads,
+    published_and_ours,
     roofline,
     shared_loads,
+    study,
     time_per_pixel,
     time_shares,
     training_speed,
@@ -36,6 +41,9 @@ from sasa_tutorial.teaching import (
     window_in_image,
     windows_of_queries,
 )
+from sasa_tutorial.training.records import append_record
+from tests.conftest import ROOT
+from tests.test_evidence import recorded
 
 HEADS, H, W = 3, 4, 5
 
@@ -482,3 +490,91 @@ def test_preferences_are_centred_and_share_one_scale():
     grid = preferences_of_heads(rows)
     assert torch.allclose(drawn(grid[0][1]), rows["start"][1] - rows["start"][1].mean())
     assert len({ax.images[0].get_clim() for panels in grid for ax in panels}) == 1
+
+
+# Ablations
+
+LOST = {"status": "diverged", "val_top1": None, "test_top5": None}
+
+
+def ablation_records():
+    return [
+        *recorded(EXTENT["3 x 3"], {0: 70.0, 1: 71.0, 2: 73.0}),
+        *recorded(EXTENT["5 x 5"], {0: None}, **LOST),
+        *recorded(EXTENT["7 x 7"], {0: 74.0}),
+        *recorded(EXTENT["9 x 9"], {0: 75.0}),
+        *recorded(EXTENT["9 x 9"], {1: None}, **LOST),
+    ]
+
+
+def test_every_run_is_a_dot_and_two_make_a_mean():
+    published, ours = published_and_ours(EXTENT, compare(EXTENT, ablation_records(), "full"))
+    circles = [line for line in published.lines if line.get_marker() == "o"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in circles] == [
+        (76.4, 0), (77.2, 1), (77.4, 2), (77.7, 3), (77.6, 4),
+    ]  # fmt: skip
+    assert all(line.get_markerfacecolor() == "white" for line in circles)
+    dots = [list(line.get_xdata()) for line in ours.lines if line.get_marker() == "o"]
+    assert dots == [[70.0, 71.0, 73.0], [], [74.0], [75.0], []]
+    (mean,) = [line for line in ours.lines if line.get_marker() == "D"]
+    assert mean.get_xdata()[0] == pytest.approx(214 / 3)
+    low, high = ours.collections[0].get_segments()[0][:, 0]
+    assert (high - low) / 2 == pytest.approx(np.std([70, 71, 73], ddof=1))
+    assert texts(ours) == ["1 diverged", "1 diverged", "not run yet"]
+
+
+def test_the_reference_is_marked_in_both_panels():
+    panels = published_and_ours(EXTENT, compare(EXTENT, ablation_records(), "full"))
+    marks = [[line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] for ax in panels]
+    assert marks == [[77.4], [74.0]]
+    weights = {label.get_text(): label.get_fontweight() for label in panels[0].get_yticklabels()}
+    assert weights == {"3 x 3": "normal", "5 x 5": "normal", "7 x 7": "bold", "9 x 9": "normal", "11 x 11": "normal"}
+
+
+def test_without_published_numbers_there_is_one_panel_and_without_runs_it_says_so():
+    (only,) = published_and_ours(SLOTS, compare(SLOTS, [], "full"))
+    assert texts(only) == ["not run yet"] * 6 and not list(only.get_xticks())
+    published, _ = published_and_ours(LARGE, compare(LARGE, [], "full"))
+    assert texts(published) == ["no number"]
+
+
+@pytest.mark.parametrize("amount", [0, 1, 3])
+@pytest.mark.parametrize("chosen", STUDIES, ids=lambda chosen: chosen.name)
+def test_figures_of_ablations_fit_and_cut_nothing_off(chosen, amount):
+    records = [
+        r
+        for place, entry in enumerate(chosen.entries)
+        for r in recorded(entry, {seed: 70 + place / 2 + seed**2 / 9 for seed in range(amount)})
+    ]
+    figure = published_and_ours(chosen, compare(chosen, records, "full"))[0].figure
+    width, height = figure.get_size_inches()
+    assert width <= 6 and height <= 3
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        for label in (*ax.get_yticklabels(), ax.xaxis.label, *ax.texts):
+            box = label.get_window_extent()
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    heights = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in pairwise(heights)), "names do not touch"
+
+
+def test_a_study_shows_table_figure_and_conclusion_of_the_records(tmp_path, monkeypatch):
+    file, shown = tmp_path / "records.jsonl", []
+    monkeypatch.setattr("sasa_tutorial.teaching.ablations.committed_records", lambda: file)
+    monkeypatch.setattr("IPython.display.display", lambda markdown: shown.append(markdown.data))
+    study("stem")
+    assert "not run yet" in shown[0] and shown[1].endswith("under the profile full: not run yet.")
+    for place, entry in enumerate(STEM.entries):
+        for run in recorded(entry, {0: 20.0, 1: 21.5, 2: 22.0}, "laptop", device="a laptop", date=str(place)):
+            append_record(file, run)
+    study("stem")
+    assert shown[2].count("| 21.2 ± 1.0 | 3 |") == 4 and "profile laptop, on a laptop, with 3 seeds" in shown[3]
+    with pytest.raises(ValueError, match="no study is called 'steam'"):
+        study("steam")
+
+
+def test_notebook_10_shows_every_study_under_its_question():
+    text = (ROOT / "notebooks" / "10_ablations.ipynb").read_text(encoding="utf-8")
+    for chosen in STUDIES:
+        assert f'teaching.study(\\"{chosen.name}\\")' in text, chosen.name
+        assert chosen.question in text, chosen.name

@@ -11,6 +11,7 @@ from torch import nn
 
 from sasa_tutorial.datasets import synthetic_cifar100
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training import loop
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
@@ -89,6 +90,30 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(images, tmp_path, st
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_kill_between_the_last_step_of_an_epoch_and_its_score_loses_neither(images, tmp_path, monkeypatch, epoch):
+    whole = prepare(images)
+    whole.run(StopRequest())
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    path, killed = tmp_path / "checkpoint.pt", prepare(images, checkpoint=tmp_path / "checkpoint.pt")
+    score = loop.evaluate
+
+    def kill(*arguments):
+        if len(killed.progress.lines) == epoch:
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    monkeypatch.setattr(loop, "evaluate", kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(StopRequest())
+    monkeypatch.setattr(loop, "evaluate", score)
+    last = prepare(images, checkpoint=path)
+    last.resume(path)
+    last.run(StopRequest())
+    expected, found = numbers(whole), numbers(last)
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_the_loop_is_the_one_of_the_textbook(images):

@@ -1,8 +1,9 @@
 """Evidence: the grid of runs, working through it, and what the records say."""
 
-from sasa_tutorial.evidence.grid import STUDIES, Entry, Study, planned_runs, studies
+from sasa_tutorial.evidence.grid import STUDIES, planned_runs, studies
 from sasa_tutorial.evidence.results import Row, lesson_rows, missing_runs, row_of
 from sasa_tutorial.evidence.runner import train_missing
+from sasa_tutorial.evidence.study import Entry, Study
 
 __all__ = [
     "STUDIES",

@@ -4,52 +4,13 @@ Published numbers are top-1 accuracies in percent on ImageNet unless a study say
 with, not values.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from sasa_tutorial.evidence.study import Entry, Study
 from sasa_tutorial.training.plan import Plan
-from sasa_tutorial.training.profiles import PROFILES, Profile
-
-EVERYWHERE = ("full", "gpu", "laptop", "smoke")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One network of a study, as it differs from a lesson's."""
-
-    label: str
-    model: str  # key of cifar_models()
-    options: Mapping[str, Any] = field(default_factory=dict)  # of its builder
-    width: float = 1.0  # factor on the profile's
-    recipe: Mapping[str, float] = field(default_factory=dict)  # instead of the profile's settings
-    rate: float = 1.0  # factor on the profile's peak learning rate
-    published: float | None = None
-
-    def plan(self, profile: Profile, seed: int) -> Plan:
-        """The run of this network under a profile."""
-        peak_lr = {"peak_lr": round(profile.recipe.peak_lr * self.rate, 6)} if self.rate != 1 else {}
-        recipe = replace(profile.recipe, **{**self.recipe, **peak_lr})
-        size = replace(profile, width=profile.width * self.width, recipe=recipe)
-        return Plan(model=self.model, profile=size, seed=seed, options=self.options)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """Networks that differ in one thing."""
-
-    name: str
-    question: str
-    source: str  # of the published numbers
-    trend: str  # what was published, in words
-    entries: tuple[Entry, ...]
-    reference: str  # label of the entry that the others are compared with
-    seeds: int = 3
-    lesson: str  # the notebook that derives what is varied
-    profiles: tuple[str, ...] = EVERYWHERE
-
-    def __getitem__(self, label: str) -> Entry:
-        return next(entry for entry in self.entries if entry.label == label)
+from sasa_tutorial.training.profiles import PROFILES
 
 
 def _sasa(label: str, published: float | None = None, **options: Any) -> Entry:
@@ -81,13 +42,14 @@ RECIPE = Study(
     name="recipe",
     question="Which learning rate suits the convolutional baseline, and which the network with local attention?",
     source="",
-    trend="Tuned here on the validation images, once, with one seed; then fixed for every row.",
+    trend="One rate is fixed for every row; this asks, on the validation images, whether it favours one of the two.",
     entries=tuple(
         Entry(label=f"{model.replace('_', ' ')}, {words} the peak rate", model=model, rate=rate)
         for model in ("convolution", "relative_offsets")
         for rate, words in ((0.5, "half"), (1.0, "once"), (2.0, "twice"))
     ),
     reference="convolution, once the peak rate",
+    metric="val_top1",
     seeds=1,
     lesson="01_convolution",
 )

@@ -5,6 +5,7 @@ from sasa_tutorial.models.cifar import cifar_models, cifar_resnet
 from sasa_tutorial.models.detection import RawOutputs, retinanet
 from sasa_tutorial.models.eamlp import MultiHeadExternalAttention, TokenExternalAttention, eamlp
 from sasa_tutorial.models.eanet import EANetBlock
+from sasa_tutorial.models.paper import paper_models
 from sasa_tutorial.models.resnet import ResNet, resnet
 from sasa_tutorial.models.sasa import sasa_resnet
 from sasa_tutorial.models.t2t_attention import SelfAttention, TokenPerformer, TokenSelfAttention
@@ -26,6 +27,7 @@ __all__ = [
     "cifar_resnet",
     "eamlp",
     "mnasnet",
+    "paper_models",
     "resnet",
     "retinanet",
     "sasa_resnet",

@@ -1,5 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
+from sasa_tutorial.teaching.ablation_figures import published_and_ours
+from sasa_tutorial.teaching.ablations import study
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
@@ -90,6 +92,7 @@ __all__ = [
     "predictions",
     "preferences_of_heads",
     "printed_and_counted",
+    "published_and_ours",
     "receptive_fields",
     "recorded_results",
     "roofline",
@@ -99,6 +102,7 @@ __all__ = [
     "sharper_and_sharper",
     "signed_maps",
     "skew_steps",
+    "study",
     "time_per_pixel",
     "time_shares",
     "training_curves",

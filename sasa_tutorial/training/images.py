@@ -5,8 +5,9 @@ image, which crop and which mirror image a step sees depends on (seed, epoch) al
 uninterrupted one saw, on any device and with any number of processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,48 @@ from torch import Tensor
 
 from sasa_tutorial.datasets import CIFAR100_MEAN, CIFAR100_STD, LabelledImages
 
+Batch = tuple[Float[Tensor, "b 3 h w"], Int64[Tensor, " b"]]
+"""Normalised images on the device that computes, and their labels."""
 
-def normalise(images: Tensor) -> Float[Tensor, "b 3 h w"]:
-    """From uint8, 0 to 255, to CIFAR-100's zero mean and unit standard deviation in each channel, as float32."""
-    std = torch.tensor(CIFAR100_STD, device=images.device)[:, None, None]
-    mean = torch.tensor(CIFAR100_MEAN, device=images.device)[:, None, None]
+
+class TrainingSet(Protocol):
+    """What the loop trains on: `TrainingImages`, or the files of `training.folder`."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, epoch: int, steps: range, batch_size: int, share: slice) -> Iterator[Batch]:
+        """This process's `share` of the batch of each of the `steps` of an epoch; the same whenever it is asked."""
+        ...
+
+
+class ScoredImages(Protocol):
+    """What a network is scored on where that is not `LabelledImages`."""
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Int64[Tensor, " m"]) -> Self: ...
+
+    def batches(self, device: torch.device, batch_size: int | None = None) -> Iterator[Batch]:
+        """All of them once, in order; by default in batches of a size that suits their images."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunImages:
+    """The images of one run."""
+
+    train: TrainingSet
+    validation: LabelledImages | ScoredImages
+    test: LabelledImages | ScoredImages
+    classes: int
+
+
+def normalise(
+    images: Tensor, mean: Sequence[float] = CIFAR100_MEAN, std: Sequence[float] = CIFAR100_STD
+) -> Float[Tensor, "b 3 h w"]:
+    """From uint8, 0 to 255, to zero mean and unit standard deviation in each channel of CIFAR-100, as float32."""
+    std = torch.tensor(std, device=images.device)[:, None, None]
+    mean = torch.tensor(mean, device=images.device)[:, None, None]
     return images.float() * (1 / (255 * std)) - mean / std
 
 
@@ -77,7 +115,13 @@ class TrainingImages:
         mirrored = (torch.rand(n, generator=generator) < 0.5) & self.flip
         return EpochPlan(order=order.to(device), top=top.to(device), left=left.to(device), mirrored=mirrored.to(device))
 
-    def batch(self, plan: EpochPlan, start: int, stop: int) -> tuple[Float[Tensor, "b 3 h w"], Int64[Tensor, " b"]]:
+    def batches(self, epoch: int, steps: range, batch_size: int, share: slice) -> Iterator[Batch]:
+        """As `TrainingSet` says."""
+        plan = self.plan(epoch)
+        for step in steps:
+            yield self.batch(plan, step * batch_size + share.start, step * batch_size + share.stop)
+
+    def batch(self, plan: EpochPlan, start: int, stop: int) -> Batch:
         """Images start … stop-1 of the epoch, normalised, and their labels."""
         which = plan.order[start:stop]
         pixel = torch.arange(self.size, device=which.device)
@@ -92,9 +136,14 @@ class TrainingImages:
 
 
 def evaluation_batches(
-    images: LabelledImages, device: torch.device, batch_size: int
-) -> Iterator[tuple[Float[Tensor, "b 3 h w"], Int64[Tensor, " b"]]]:
+    images: LabelledImages | ScoredImages, device: torch.device, batch_size: int | None = None
+) -> Iterator[Batch]:
     """All images once, in order, unchanged but for the normalisation."""
+    if not isinstance(images, LabelledImages):
+        yield from images.batches(device, batch_size)
+        return
+    # A CPU is three times as fast when a batch's activations stay in its caches; a GPU wants to be filled.
+    batch_size = batch_size or (100 if device.type == "cpu" else 1000)
     for start in range(0, len(images), batch_size):
         stop = start + batch_size
         yield normalise(images.images[start:stop].to(device)), images.labels[start:stop].to(device)

@@ -17,7 +17,7 @@ from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import TrainingImages
+from sasa_tutorial.training.images import ScoredImages, TrainingSet
 from sasa_tutorial.training.precision import computing
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
 from sasa_tutorial.training.stopping import Stopped, StopRequest
@@ -83,8 +83,8 @@ class Training:
     def __init__(
         self,
         model: nn.Module,
-        images: TrainingImages,
-        validation: LabelledImages,
+        images: TrainingSet,
+        validation: LabelledImages | ScoredImages,
         recipe: Recipe,
         processes: Processes,
         *,
@@ -144,7 +144,9 @@ class Training:
                 self.progress.seconds += elapsed
                 self.progress.epoch_seconds += elapsed
                 steps_done(1)
-                if index + 1 < last and self._asked(stop, index):
+                if index + 1 == last:
+                    break  # saved below, with the epoch's line: a checkpoint without it would be resumed after it
+                if self._asked(stop, index):
                     self._check_losses(index + 1)
                     self._save()
                     raise Stopped(self._stopped_message(stop), stop.exit_code)
@@ -183,17 +185,15 @@ class Training:
 
     def _train(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, float]]:
         """Steps first … last-1 of an epoch; yields each with its seconds."""
-        plan = self.images.plan(epoch)
         batch_size, device = self.recipe.batch_size, self.processes.device
-        mine = self.processes.share(batch_size)
+        batches = self.images.batches(epoch, range(first, last), batch_size, self.processes.share(batch_size))
         self.replica.train()
         for index in range(first, last):
             started = time.monotonic()
             step = epoch * self.steps_per_epoch + index
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.recipe, step, self.steps)
-            start = index * batch_size
-            pixels, labels = self.images.batch(plan, start + mine.start, start + mine.stop)
+            pixels, labels = next(batches)
             with computing(device):
                 logits = self.replica(pixels.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)

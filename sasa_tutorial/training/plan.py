@@ -10,17 +10,9 @@ from typing import Any
 from torch import nn
 
 from sasa_tutorial import paths
-from sasa_tutorial.models import cifar_models, wide_resnet
-from sasa_tutorial.training.profiles import PROFILES, Profile, resolve_profile
+from sasa_tutorial.training.folder_profile import FolderProfile, folder_profile
+from sasa_tutorial.training.profiles import Profile, resolve_profile
 from sasa_tutorial.training.records import Record, committed_records, local_records
-
-
-def _wide_resnet(*, num_classes: int, augmented: bool = False, **_: float) -> nn.Module:
-    """Wide-ResNet-28-10 has its own size, whatever the profile's."""
-    return wide_resnet(28, 10, augmented=augmented, num_classes=num_classes)
-
-
-_BUILDERS = {**cifar_models(), "wide_resnet": _wide_resnet}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,47 +23,42 @@ class Plan:
         ValueError: a network or number that does not exist.
     """
 
-    model: str  # key of cifar_models()
-    profile: Profile
+    model: str  # key of the profile's networks
+    profile: Profile | FolderProfile
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)  # of the network, where not its defaults
     steps: int | None = None  # end after so many, the schedule shortened with them; None: all epochs
     as_planned: bool = True  # with the profile's own settings
 
     def __post_init__(self) -> None:
-        if self.model not in _BUILDERS:
-            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(_BUILDERS)}")
+        if self.model not in self.profile.networks:
+            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(self.profile.networks)}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if self.steps is not None and self.steps <= 0:
             raise ValueError(f"steps must be positive, got {self.steps}")
 
     def __str__(self) -> str:
-        usual = Plan(model=self.model, profile=PROFILES[self.profile.name], seed=self.seed).config
+        usual = Plan(model=self.model, profile=self.profile.usual, seed=self.seed).config
         unusual = [f", {name} {value}" for name, value in self.config.items() if usual.get(name) != value]
         return f"{self.model}{''.join(unusual)}, profile {self.profile.name}, seed {self.seed}"
 
     def network(self, num_classes: int = 100) -> nn.Module:
         """The network, with weights drawn anew."""
-        size = {"depth": self.profile.depth, "width": self.profile.width, "num_classes": num_classes}
-        return _BUILDERS[self.model](**size, **self.options)
+        build = self.profile.networks[self.model]
+        return build(**self.profile.network_settings, num_classes=num_classes, **self.options)
 
     @property
     def mechanism(self) -> str:
         """The lesson the network belongs to."""
-        return self.model
+        return self.profile.mechanism(self.model)
 
     @property
     def config(self) -> dict[str, Any]:
         """The settings of network, data and recipe, flat, as a record keeps them."""
         profile = self.profile
-        network = {"depth": profile.depth, "width": profile.width, **self.options}
-        images = {
-            "train_images": profile.train_images,
-            "validation_images": profile.validation_images,
-            "test_images": profile.test_images,
-        }
-        return network | images | asdict(profile.recipe) | ({"steps": self.steps} if self.steps else {})
+        network = {**profile.network_settings, **self.options}
+        return network | profile.image_settings | asdict(profile.recipe) | ({"steps": self.steps} if self.steps else {})
 
     @property
     def identity(self) -> str:
@@ -112,3 +99,22 @@ def plan_run(
     if epochs is not None:
         resolved = replace(resolved, recipe=replace(resolved.recipe, epochs=epochs))
     return Plan(model=model, profile=resolved, seed=seed, steps=steps, as_planned=as_planned)
+
+
+def plan_folder_run(
+    model: str,
+    folder: Path,
+    seed: int = 0,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    **settings: int | None,
+) -> Plan:
+    """The run of one of the papers' networks on the images of a folder; `settings` as in `folder_profile`.
+
+    Raises:
+        ValueError: a network or number that does not exist.
+        DatasetError: the folder is not laid out like ImageNet.
+    """
+    profile = folder_profile(folder, epochs=epochs, steps=steps, **settings)
+    return Plan(model=model, profile=profile, seed=seed, steps=steps, as_planned=False)

@@ -1,12 +1,25 @@
 """The four profiles: how much of which data, how large a network, how long."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from sasa_tutorial.datasets import LabelledImages, load_cifar100, synthetic_cifar100
+from sasa_tutorial.models import cifar_models, wide_resnet
+from sasa_tutorial.training.images import RunImages, TrainingImages
 from sasa_tutorial.training.recipe import Recipe
+
+
+def _wide_resnet(*, num_classes: int, augmented: bool = False, **_: float) -> nn.Module:
+    """Wide-ResNet-28-10 has its own size, whatever the profile's."""
+    return wide_resnet(28, 10, augmented=augmented, num_classes=num_classes)
+
+
+_NETWORKS = {**cifar_models(), "wide_resnet": _wide_resnet}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +35,53 @@ class Profile:
     width: float  # factor on its channels
     threads: int | None = None  # CPU threads at most; None for all there are
     recipe: Recipe
+
+    image_size = 32  # pixels, both sides
+
+    @property
+    def networks(self) -> Mapping[str, Callable[..., nn.Module]]:
+        """What can be trained under it, by name."""
+        return _NETWORKS
+
+    @property
+    def network_settings(self) -> dict[str, Any]:
+        """What every builder of a network is called with."""
+        return {"depth": self.depth, "width": self.width}
+
+    @property
+    def image_settings(self) -> dict[str, Any]:
+        """What decides which images a run sees, besides seed and recipe."""
+        return {
+            "train_images": self.train_images,
+            "validation_images": self.validation_images,
+            "test_images": self.test_images,
+        }
+
+    @property
+    def usual(self) -> "Profile":
+        """The one of that name as it stands below."""
+        return PROFILES[self.name]
+
+    @property
+    def data_name(self) -> str:
+        return "CIFAR-100" if self.dataset == "cifar100" else "synthetic"
+
+    def mechanism(self, model: str) -> str:
+        """The lesson that a network belongs to."""
+        return model
+
+    def images(self, seed: int, device: torch.device) -> RunImages:
+        """What a run trains on and is scored on; what is used in every epoch lies on the device.
+
+        Raises:
+            DatasetError: CIFAR-100 is not there or damaged; the message says how to get it.
+        """
+        train, validation, test = self.load()
+        recipe = self.recipe
+        augmented = TrainingImages(
+            train, device, padding=recipe.padding, padding_mode=recipe.padding_mode, flip=recipe.flip, seed=seed
+        )
+        return RunImages(train=augmented, validation=validation.to(device), test=test, classes=len(train.class_names))
 
     def load(self, *, download: bool = False) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
         """The training, validation and test images: a fixed subset, the same for every seed and every mechanism.

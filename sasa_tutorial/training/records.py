@@ -15,14 +15,14 @@ from sasa_tutorial.errors import TutorialError
 class Record:
     """What a run was and what came of it. Accuracies in percent, times in seconds, sizes in bytes."""
 
-    model: str  # name in cifar_models()
+    model: str  # name in cifar_models() or paper_models()
     mechanism: str  # the lesson it belongs to
-    dataset: str  # cifar100 or synthetic
+    dataset: str  # cifar100, synthetic or folder
     profile: str
     config: dict[str, Any]  # network, image counts and recipe, as numbers and words
     seed: int
     params: int
-    flops_per_image: int  # one forward pass at 32x32; one multiply-add is 2
+    flops_per_image: int  # one forward pass at the training images' size; one multiply-add is 2
     epochs: int
     val_top1: float | None  # null where the run diverged
     test_top1: float | None
@@ -38,9 +38,12 @@ class Record:
     status: str  # finished or diverged
 
     @property
-    def identity(self) -> tuple[str, str, int, str]:
-        """What tells two records apart: a run appears once, however often its end was interrupted."""
-        return self.model, self.profile, self.seed, self.date
+    def identity(self) -> tuple[str, str, int, str, str]:
+        """What tells two records apart: a run appears once, however often its end was interrupted.
+
+        The start alone does not: two processes may begin runs of the same network in the same second.
+        """
+        return self.model, self.profile, self.seed, self.date, json.dumps(self.config, sort_keys=True)
 
 
 class RecordError(TutorialError):

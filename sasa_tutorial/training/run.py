@@ -1,12 +1,14 @@
 """One run from its name to its record: images, network, training, the test set once, one line in the records."""
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors.torch import save_file
@@ -21,7 +23,7 @@ from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
 from sasa_tutorial.training.environment import commit, device_name, library_fingerprint, resolve_device
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import TrainingImages
+from sasa_tutorial.training.images import RunImages, ScoredImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
@@ -36,7 +38,7 @@ class Run:
     record: Record
     lines: list[EpochLine]  # one an epoch
     model: nn.Module  # trained, in evaluation mode, on its device
-    validation: LabelledImages  # what `val_top1` was measured on, on the same device
+    validation: LabelledImages | ScoredImages  # what `val_top1` was measured on; of CIFAR-100, on the same device
 
 
 class RunInUse(TutorialError):
@@ -120,13 +122,18 @@ class _Trainer:
 
     def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
         plan, group = self.plan, self.group
+        if group.share_object(lambda: plan.identity) != plan.identity:
+            raise TutorialError(
+                f"process {group.rank} would train another run than the first process: the settings, or the names of "
+                "the files in the folder, differ. Give every machine the same command and the same images."
+            )
         start = group.share_object(lambda: self._start(resume, fresh))
-        train_images, validation, test = plan.profile.load()
-        training = self._prepare(train_images, validation.to(group.device))
+        images = plan.profile.images(plan.seed, group.device)
+        training = self._prepare(images)
         self.say(
             f"{plan}: {self.params:,} parameters, "
-            f"{self.flops / 1e6:.1f} MFLOPs an image; {len(train_images):,} training images "
-            f"({'CIFAR-100' if plan.profile.dataset == 'cifar100' else 'synthetic'}), {training.steps:,} steps; "
+            f"{self.flops / 1e6:.1f} MFLOPs an image; {len(images.train):,} training images "
+            f"({plan.profile.data_name}), {training.steps:,} steps; "
             f"{device_name(group.device)}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
@@ -145,7 +152,7 @@ class _Trainer:
             except Diverged:
                 self._keep(self._record(training, "diverged"))
                 raise
-        score = evaluate(training.trained, test, group)
+        score = evaluate(training.trained, images.test, group)
         record = self._record(
             training,
             "finished",
@@ -159,7 +166,7 @@ class _Trainer:
             f"top-5 {record.test_top5:.2f} %; {record.train_seconds:.1f} s of training, "
             f"{record.images_per_second:,.0f} images/s; recorded in {shown(plan.records)}"
         )
-        return Run(record=record, lines=training.progress.lines, model=training.trained, validation=training.validation)
+        return Run(record=record, lines=training.progress.lines, model=training.trained, validation=images.validation)
 
     def _start(self, resume: bool, fresh: bool) -> Path | None:
         """The file to go on from; None to begin."""
@@ -171,25 +178,17 @@ class _Trainer:
             )
         return next((path for path in (self.checkpoint, self.finished) if resume and path.exists()), None)
 
-    def _prepare(self, train_images: LabelledImages, validation: LabelledImages) -> Training:
+    def _prepare(self, images: RunImages) -> Training:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
         torch.manual_seed(plan.seed)
-        model = plan.network(num_classes=len(train_images.class_names))
-        self.params, self.flops = parameter_count(model), flops_per_image(model)
+        model = plan.network(num_classes=images.classes)
+        self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        images = TrainingImages(
-            train_images,
-            device,
-            padding=recipe.padding,
-            padding_mode=recipe.padding_mode,
-            flip=recipe.flip,
-            seed=plan.seed,
-        )
         return Training(
             model.to(device, memory_format=torch.channels_last),
-            images,
-            validation,
+            images.train,
+            images.validation,
             recipe,
             self.group,
             identity=plan.identity,
@@ -259,7 +258,16 @@ def _claim(folder: Path) -> Iterator[None]:
             raise RunInUse(
                 f"another process is training in {shown(folder)}. Wait for it, or choose another seed."
             ) from error
-        yield
+        # A process forked from this one, to decode images, must not hold the lock when this one is killed.
+        _held.add(lock)
+        try:
+            yield
+        finally:
+            _held.discard(lock)
+
+
+_held: set[IO[str]] = set()
+os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
 
 
 def _above(bar: object, say: Callable[[str], None], line: str) -> None:

@@ -1,0 +1,128 @@
+"""Working through the grid: killed at any moment, or shared by two processes, it loses no run and repeats none."""
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sasa_tutorial.evidence import planned_runs, runner, train_missing
+from sasa_tutorial.training import loop
+from sasa_tutorial.training.profiles import PROFILES
+
+STUDIES = ("positions", "logits")  # 4 networks, 3 seeds
+# Children of a process that has imported everything and computed nothing: they start at once, and with whole threads.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["sasa_tutorial.evidence", "safetensors.torch"])
+
+
+def tiny() -> None:
+    """The smoke profile, small enough for a run a second, that saves all the time."""
+    smoke = PROFILES["smoke"]
+    recipe = replace(smoke.recipe, epochs=2, batch_size=20)
+    PROFILES["smoke"] = replace(smoke, train_images=200, validation_images=100, test_images=100, recipe=recipe)
+    loop.SECONDS_BETWEEN_CHECKPOINTS = 0.05
+
+
+def work(build: Path) -> None:
+    tiny()
+    os.environ["SASA_BUILD"] = str(build)
+    with (build / f"log-{os.getpid()}").open("w") as log:
+        os._exit(train_missing("smoke", studies=STUDIES, say=lambda line: print(line, file=log, flush=True)))
+
+
+def start(build: Path):
+    process = CONTEXT.Process(target=work, args=(build,))
+    process.start()
+    return process
+
+
+def lines(build: Path) -> list[str]:
+    file = build / "runs" / "records.jsonl"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def finished(build: Path) -> Counter:
+    """How often each run has a record."""
+    return Counter(
+        json.dumps([r["model"], r["seed"], r["config"]], sort_keys=True) for r in map(json.loads, lines(build))
+    )
+
+
+def everything_once(build: Path) -> None:
+    found = finished(build)
+    assert len(found) == len(planned_runs("smoke", STUDIES)) == 12
+    assert set(found.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_killed_at_twenty_moments_the_grid_loses_no_record_and_repeats_none(tmp_path, seed):
+    chance = random.Random(seed)
+    kept: list[str] = []
+    for _ in range(20):
+        process = start(tmp_path)
+        process.join(chance.uniform(0.1, 2.5))
+        process.kill()
+        process.join()
+        now = lines(tmp_path)
+        assert now[: len(kept)] == kept, "a finished record is gone"
+        kept = now
+    last = start(tmp_path)
+    last.join(300)
+    assert last.exitcode == 0
+    assert lines(tmp_path)[: len(kept)] == kept
+    everything_once(tmp_path)
+    gone_on = sum("going on after step" in log.read_text() for log in tmp_path.glob("log-*"))
+    assert gone_on >= 3, "most kills should have hit a run, and the next process should have gone on with it"
+
+
+def test_two_processes_share_the_grid(tmp_path):
+    pair = [start(tmp_path) for _ in range(2)]
+    for process in pair:
+        process.join(300)
+    assert [process.exitcode for process in pair] == [0, 0]
+    everything_once(tmp_path)
+    logs = [log.read_text() for log in tmp_path.glob("log-*")]
+    assert all("finished: validation" in log for log in logs), "one process did all the work"
+
+
+def test_what_has_been_recorded_since_the_list_was_made_is_not_trained_again(tmp_path, monkeypatch):
+    """Another process may have finished a run between the look at the records and the turn of the run."""
+    monkeypatch.setitem(PROFILES, "smoke", PROFILES["smoke"])
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", 60.0)
+    monkeypatch.setenv("SASA_BUILD", str(tmp_path))
+    tiny()
+    first = planned_runs("smoke", STUDIES)[0]
+    monkeypatch.setattr(runner, "missing_runs", lambda *_: [first, first])
+    said: list[str] = []
+    assert train_missing("smoke", say=said.append) == 0
+    assert sum(finished(tmp_path).values()) == 1
+    assert said[-1].endswith("has a record in " + str(tmp_path / "runs" / "records.jsonl"))
+
+
+def test_a_run_that_would_not_end_in_time_is_left_and_a_shorter_one_taken(monkeypatch):
+    plans = planned_runs("smoke", STUDIES)[:3]
+    taken: list[str] = []
+    monkeypatch.setattr(runner, "missing_runs", lambda *_: plans)
+    monkeypatch.setattr(runner, "train_plan", lambda plan, **_: taken.append(str(plan)))
+    seconds = {str(plan): value for plan, value in zip(plans, (100.0, 30.0, None), strict=True)}
+    monkeypatch.setattr(runner, "expected_seconds", lambda plan, *_: seconds[str(plan)])
+    said: list[str] = []
+    assert train_missing("smoke", minutes=1, say=said.append) == 0
+    assert taken == [str(plans[1]), str(plans[2])], "what takes an unknown time is tried: it saves itself in time"
+    assert said[-1] == "time is up, 1 runs are left"
+    started = time.monotonic()
+    assert train_missing("smoke", minutes=1e-9, say=said.append) == 0
+    assert len(taken) == 2 and time.monotonic() - started < 30
+    assert said[-1] == "time is up, 3 runs are left"
+
+
+def test_several_gpus_are_several_commands(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"start it once for each GPU, with --device cuda:N"):
+        train_missing("smoke")
