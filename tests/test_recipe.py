@@ -1,5 +1,6 @@
 """The learning rate, the parameter groups, and settings that cannot be."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
 
 
@@ -60,3 +62,9 @@ def test_norms_and_biases_do_not_decay_and_everything_is_trained_once():
 def test_settings_that_cannot_be_are_named(change):
     with pytest.raises(ValueError, match=f"{next(iter(change))}.*got '?{next(iter(change.values()))}"):
         recipe(**change)
+
+
+def test_the_gpu_profile_is_the_full_recipe_with_a_shorter_schedule():
+    gpu, full = PROFILES["gpu"].recipe, PROFILES["full"].recipe
+    assert gpu.peak_lr / gpu.batch_size == full.peak_lr / full.batch_size and gpu.epochs < full.epochs
+    assert replace(gpu, epochs=full.epochs, batch_size=full.batch_size, peak_lr=full.peak_lr) == full
