@@ -1,9 +1,11 @@
 """Working through the planned runs that have no record yet, as far as the time goes."""
 
+import math
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from sasa_tutorial.evidence.results import missing_runs
 from sasa_tutorial.training.environment import device_name, resolve_device
@@ -29,7 +31,8 @@ def train_missing(
 
     What was left unfinished is gone on with. A run that another process is at is left to it, so several processes may
     share the grid, on one GPU or on several. A run that diverges is recorded as such, and the next one begins. A run
-    that would not end in time, by the records of this device, is left for the next call, and a shorter one is taken.
+    that would not end in time, by the records of this device, waits for shorter ones; in the time that is left after
+    them it is begun, and saved.
 
     Args:
         profile: as in `train`.
@@ -49,16 +52,22 @@ def train_missing(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     lacking = missing_runs(_all_records(), name, studies)
     say(f"{len(lacking)} planned runs of profile {name} have no record")
-    left_over = 0
-    for number, plan in enumerate(lacking, start=1):
-        left = None if deadline is None else deadline - time.monotonic()
+    waiting, done = [], 0
+
+    def left() -> float:
+        return math.inf if deadline is None else deadline - time.monotonic()
+
+    for plan in chain(lacking, waiting):  # `waiting` fills while the first are taken
+        if left() <= 0:
+            break
         expected = expected_seconds(plan, _all_records(), where)
-        if left is not None and left <= (expected or 0):
-            left_over += 1
+        if plan not in waiting and not plan.checkpoint.exists() and left() <= (expected or 0):
+            waiting.append(plan)
             continue
-        say(f"[{number}/{len(lacking)}]")
+        done += 1
+        say(f"[{done}/{len(lacking)}]")
         try:
-            limit = None if left is None else left / 60
+            limit = None if deadline is None else left() / 60
             train_plan(plan, device=device, resume=True, minutes=limit, say=say, once=True)
         except (Diverged, RunInUse, AlreadyRecorded) as error:
             say(str(error))
@@ -66,8 +75,9 @@ def train_missing(
             say(str(stopped))
             if stopped.exit_code:
                 return stopped.exit_code
-    if left_over:
-        say(f"time is up, {left_over} runs are left")
+            break
+    if left() <= 0:
+        say(f"time is up, {len(missing_runs(_all_records(), name, studies))} of {len(lacking)} planned runs are left")
     return 0
 
 

@@ -72,6 +72,11 @@ class Plan:
         return paths.build_root() / "runs" / f"{self.model}-{self.profile.name}-seed{self.seed}-{settings}"
 
     @property
+    def checkpoint(self) -> Path:
+        """Where the run is kept until it is finished."""
+        return self.folder / "checkpoint.pt"
+
+    @property
     def records(self) -> Path:
         """The file its record goes to: planned runs on real images, in a checkout, are evidence; others are trials."""
         evidence = self.as_planned and self.profile.dataset == "cifar100" and paths.checkout() is not None

@@ -117,7 +117,7 @@ def train_plan(
 class _Trainer:
     def __init__(self, plan: Plan, group: Processes, say: Callable[[str], None]) -> None:
         self.plan, self.group, self.say = plan, group, say
-        self.checkpoint = plan.folder / "checkpoint.pt"
+        self.checkpoint = plan.checkpoint
         self.finished = plan.folder / f"finished-{library_fingerprint()[:6]}.pt"
 
     def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
