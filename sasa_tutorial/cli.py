@@ -133,7 +133,12 @@ def train(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Write the table into this file, between its marks.",
 )
-@PROFILE
+@click.option(
+    "--profile",
+    default="auto",
+    metavar="NAME",
+    help="Of --missing and --study.  [default: full; with --study the largest in which it has run]",
+)
 def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path | None, profile: str) -> None:
     """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds.
 
@@ -146,17 +151,17 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
         plain_table,
         with_current_table,
     )
-    from sasa_tutorial.training.records import committed_records, read_records
+    from sasa_tutorial.training.records import all_records, committed_records, read_records
 
     records = read_records(committed_records())
     if update is not None:
         update.write_text(with_current_table(update.read_text(encoding="utf-8"), records), encoding="utf-8")
         click.echo(f"the table in {update} is current")
     elif missing:
-        lacking = missing_runs(records, "full" if profile == "auto" else profile, study)
+        lacking = missing_runs(all_records(), "full" if profile == "auto" else profile, study)
         for plan in lacking:
             click.echo(str(plan))
-        click.echo(f"{len(lacking)} planned runs have no record" if lacking else "every planned run has its record")
+        click.echo(f"planned runs without a record: {len(lacking)}")
     elif study:
         from sasa_tutorial.evidence.comparison import best_profile, compare, comparison_table, conclusion
         from sasa_tutorial.evidence.grid import studies

@@ -188,8 +188,8 @@ def test_one_run_is_trained_by_one_process_at_a_time(tmp_path):
 def test_missing_stops_in_time_and_goes_on(command, tmp_path):
     result = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
     assert result.returncode == 0, result.stderr
-    assert f"{len(planned_runs('smoke'))} planned runs of profile smoke have no record" in result.stdout
-    assert "its time was up" in result.stdout and "planned runs are left" in result.stdout
+    assert f"planned runs of profile smoke without a record: {len(planned_runs('smoke'))}" in result.stdout
+    assert "its time was up" in result.stdout and "time is up; planned runs" in result.stdout
     again = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
     assert "going on after step" in again.stdout
 

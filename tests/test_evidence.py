@@ -8,18 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sasa_tutorial.evidence import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, studies
+from sasa_tutorial.evidence import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies
 from sasa_tutorial.evidence.comparison import (
     best_profile,
     compare,
     comparison_table,
     conclusion,
+    distinct_comparisons,
     paired_difference,
 )
-from sasa_tutorial.evidence.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE
+from sasa_tutorial.evidence.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH
 from sasa_tutorial.evidence.runner import SLACK, expected_seconds
 from sasa_tutorial.evidence.study import Entry, Study
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.profiles import PROFILES
 from tests.test_records import record
@@ -64,7 +66,7 @@ def test_the_ablations_of_the_papers_are_all_there():
         (), (2, 3, 4), (3, 4), (4,), (1,), (1, 2), (1, 2, 3),
     }  # fmt: skip
     assert len(studies(("groups",))[0].entries) == 8
-    assert varied("share", "kappa") == varied("share", "upsilon") == [None, 0.5, 0.75, 1.0]
+    assert varied("share", "kappa") == varied("share", "upsilon") == [None, None, 0.5, 0.75, 1.0]
     assert varied("codes", "positions") == ["none", "sine", "coordinates", None]
     assert varied("slots", "slots") == [8, 16, 32, None, 128, 256]
     assert len(POSITIONS.entries) == 3 and len(studies(("stem",))[0].entries) == 4
@@ -167,9 +169,10 @@ def test_less_than_two_seeds_decide_nothing(seeds):
     assert found.n == seeds and found.p is None and found.low is None and not found.decided
 
 
-def test_differences_without_spread_decide_nothing():
-    found = paired_difference(*rows_with({0: 71.0, 1: 72.0}, {0: 70.0, 1: 71.0}))
-    assert found.mean == 1 and found.p is None and not found.decided
+@pytest.mark.parametrize("values", [((71.0, 72.0), (70.0, 71.0)), ((16.90, 17.35), (16.10, 16.55))], ids=str)
+def test_differences_without_spread_decide_nothing(values):
+    found = paired_difference(*rows_with(*(dict(enumerate(accuracies)) for accuracies in values)))
+    assert found.mean == pytest.approx(values[0][0] - values[1][0]) and found.p is None and not found.decided
 
 
 VERDICTS = {
@@ -273,3 +276,59 @@ def test_a_run_is_expected_to_take_what_its_like_took_here():
     assert expected_seconds(plan, [*times, *other], "here") == pytest.approx(SLACK * 120)
     assert expected_seconds(plan, other, "here") == pytest.approx(SLACK * 50)
     assert expected_seconds(plan, [*times, *other], "elsewhere") is None
+
+
+def test_each_width_is_compared_with_its_own_convolution_and_each_rate_with_its_own_network():
+    for study in (WIDTH, RECIPE):
+        found = compare(study, [], "full")
+        ours = [(c.row.entry, c.reference.entry) for c in found if c.difference is not None]
+        references = [c.row.entry.label for c in found if c.difference is None]
+        assert references == [entry.label for entry in study.entries if study.reference_of(entry) is entry]
+        assert ours and all(entry.width == other.width for entry, other in ours)
+        assert study is WIDTH or all(entry.model == other.model for entry, other in ours)
+        assert "| Minus reference, points (95 %) |" in comparison_table(study, found)
+
+
+def test_two_studies_that_ask_about_the_same_networks_are_one_comparison():
+    found = distinct_comparisons([])
+    asked = sum(c.difference is not None for study in STUDIES if study.seeds > 1 for c in compare(study, [], "full"))
+    pairs = [(c.row.entry.label, c.reference.entry.label) for c in found.values()]
+    assert len(found) < asked and pairs.count(("relative offsets", "convolution")) == 1
+    assert ("attention in 1, 2, 3, 4", "attention nowhere") not in pairs, "the lessons ask it already"
+
+
+def test_a_small_published_difference_is_none():
+    groups, values = studies(("groups",))[0], {0: 70.0, 1: 70.3, 2: 70.1}
+    early = {seed: value + 2 + seed / 10 for seed, value in values.items()}
+    records = [*recorded(groups["attention nowhere"], values), *recorded(groups["attention in 1"], early)]
+    found = {c.row.entry.label: c for c in compare(groups, records, "full")}
+    assert found["attention in 1"].verdict == "higher", "0.2 points of 50,000 images were published: nothing to confirm"
+
+
+def test_a_conclusion_says_what_the_reference_and_lost_runs_are():
+    records = list(recorded(EXTENT["3 x 3"], {0: 70.0, 1: 71.0}))
+    lost = recorded(EXTENT["3 x 3"], {2: None}, status="diverged", val_top1=None, test_top5=None)
+    text = conclusion(EXTENT, compare(EXTENT, [*records, *lost], "full"), "full")
+    assert "The reference 7 x 7 has not run yet." in text and "1 of 3 runs of 3 x 3 diverged." in text
+
+
+def test_an_unknown_profile_is_named():
+    with pytest.raises(ValueError, match="profile must be smoke, laptop, gpu, full, got 'laptp'"):
+        planned_runs("laptp")
+
+
+def test_a_damaged_checkpoint_stops_only_its_own_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("SASA_BUILD", str(tmp_path))
+    plans, said = planned_runs("smoke", ("logits",))[:2], []
+
+    def train(plan, **_):
+        said.append(str(plan))
+        if plan == plans[0]:
+            raise CheckpointError("FILE is not a readable checkpoint. Delete it.")
+
+    monkeypatch.setattr(runner, "missing_runs", lambda *_: plans)
+    monkeypatch.setattr(runner, "train_plan", train)
+    assert runner.train_missing("smoke", say=said.append) == 1
+    assert f"{plans[0]} was left out: FILE is not a readable checkpoint. Delete it." in said and said[-1] == str(
+        plans[1]
+    )

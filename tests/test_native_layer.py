@@ -77,6 +77,25 @@ def test_bands_of_rows_change_nothing(monkeypatch, step, shape, k, rows, options
             assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
 
 
+def test_some_channels_of_wider_images_are_read_and_no_others():
+    layer = LocalSelfAttention2d(10, 8, 3, 2).double()
+    wide = torch.full((2, 16, 5, 4), torch.nan, dtype=torch.float64).to(memory_format=torch.channels_last)
+    wide[:, 6:] = torch.randn(2, 10, 5, 4, dtype=torch.float64)
+    upstream = torch.randn(2, 8, 5, 4, dtype=torch.float64)
+    expected = results(one_after_the_other, layer, wide[:, 6:].clone().requires_grad_(), upstream)
+    for found, wanted in zip(
+        results(in_one_step, layer, wide[:, 6:].requires_grad_(), upstream), expected, strict=True
+    ):
+        assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 3, 0), (2, 6, 0, 3), (0, 6, 3, 3)], ids=str)
+def test_no_pixels_are_no_trouble(shape):
+    layer, x = LocalSelfAttention2d(6, 8, 3, 2), torch.empty(shape, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.shape == shape
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_output_and_its_gradient_lie_in_memory_as_the_input_does(layout):
     layer, x = LocalSelfAttention2d(6, 8, 3, 2), torch.randn(2, 6, 5, 4).to(memory_format=layout).requires_grad_()

@@ -80,6 +80,20 @@ def test_a_line_cut_short_hides_no_other(tmp_path):
         read_records(path)
 
 
+def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
+    path = tmp_path / "records.jsonl"
+    append_record(path, record())
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sasa_tutorial.training.records.os.fsync", full)
+    with pytest.raises(RecordError, match=r"could not be written \(.*No space left.*\)\. Make room, then --resume"):
+        append_record(path, record(seed=1))
+    assert path.read_bytes() == before
+
+
 def test_a_line_that_is_no_record_is_named(tmp_path):
     path = tmp_path / "records.jsonl"
     path.write_text(json.dumps({**asdict(record()), "accuracy": 1}) + "\n")

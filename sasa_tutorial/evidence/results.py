@@ -101,6 +101,9 @@ def plain_table(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     profile = PROFILES[row.profile]
     first = row.records[0] if row.records else None
+    times: dict[str, list[float]] = {}
+    for record in row.records:
+        times.setdefault(record.device, []).append(record.train_seconds)
     wanted = f"{row.n} of {MORE_LESSONS.seeds}" + (f" ({row.diverged} diverged)" if row.diverged else "")
     return (
         row.entry.model,
@@ -112,8 +115,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         mean_cell(row, "val_top1"),
         mean_cell(row, "test_top1"),
         wanted,
-        f"{row.mean('train_seconds'):,.0f}" if first else NOTHING,
-        ", ".join(dict.fromkeys(row.values("device"))) if first else "" if row.diverged else "not run yet",
+        " / ".join(f"{statistics.mean(seconds):,.0f}" for seconds in times.values()) or NOTHING,
+        " / ".join(times) if first else "" if row.diverged else "not run yet",
     )
 
 

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import chain
 
+import torch
+
 from sasa_tutorial.evidence.results import missing_runs
+from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.environment import device_name, resolve_device
 from sasa_tutorial.training.loop import Diverged
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import resolve_profile
-from sasa_tutorial.training.records import Record, committed_records, local_records, read_records
+from sasa_tutorial.training.records import Record, all_records
 from sasa_tutorial.training.run import AlreadyRecorded, RunInUse, train_plan
 from sasa_tutorial.training.stopping import Stopped
 
@@ -41,7 +44,7 @@ def train_missing(
         minutes: save and stop after so many; None for no limit.
 
     Returns:
-        The exit code: 0, or 130 or 143 when somebody stopped it.
+        The exit code: 0; 1 where a run had to be left out; 130 or 143 when somebody stopped it.
 
     Raises:
         ValueError: a profile, study or device that does not exist; started by torchrun.
@@ -50,9 +53,9 @@ def train_missing(
         raise ValueError("--missing trains one run on one device: start it once for each GPU, with --device cuda:N")
     name, where = resolve_profile(profile).name, device_name(resolve_device(device))
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    lacking = missing_runs(_all_records(), name, studies)
-    say(f"{len(lacking)} planned runs of profile {name} have no record")
-    waiting, done = [], 0
+    lacking = missing_runs(all_records(), name, studies)
+    say(f"planned runs of profile {name} without a record: {len(lacking)}")
+    waiting, done, failed = [], 0, False
 
     def left() -> float:
         return math.inf if deadline is None else deadline - time.monotonic()
@@ -60,7 +63,7 @@ def train_missing(
     for plan in chain(lacking, waiting):  # `waiting` fills while the first are taken
         if left() <= 0:
             break
-        expected = expected_seconds(plan, _all_records(), where)
+        expected = expected_seconds(plan, all_records(), where)
         if plan not in waiting and not plan.checkpoint.exists() and left() <= (expected or 0):
             waiting.append(plan)
             continue
@@ -71,14 +74,17 @@ def train_missing(
             train_plan(plan, device=device, resume=True, minutes=limit, say=say, once=True)
         except (Diverged, RunInUse, AlreadyRecorded) as error:
             say(str(error))
+        except (CheckpointError, torch.OutOfMemoryError) as error:  # of this run: the others may be well
+            say(f"{plan} was left out: {error}")
+            failed = True
         except Stopped as stopped:
             say(str(stopped))
             if stopped.exit_code:
                 return stopped.exit_code
             break
     if left() <= 0:
-        say(f"time is up, {len(missing_runs(_all_records(), name, studies))} of {len(lacking)} planned runs are left")
-    return 0
+        say(f"time is up; planned runs without a record: {len(missing_runs(all_records(), name, studies))}")
+    return int(failed)
 
 
 def expected_seconds(plan: Plan, records: Sequence[Record], device: str) -> float | None:
@@ -92,7 +98,3 @@ def expected_seconds(plan: Plan, records: Sequence[Record], device: str) -> floa
     if network or here:
         return SLACK * max(network or [r.train_seconds for r in here])
     return None
-
-
-def _all_records() -> list[Record]:
-    return read_records(committed_records()) + read_records(local_records())

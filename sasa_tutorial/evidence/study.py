@@ -21,6 +21,7 @@ class Entry:
     recipe: Mapping[str, float] = field(default_factory=dict)  # instead of the profile's settings
     rate: float = 1.0  # factor on the profile's peak learning rate
     published: float | None = None
+    against: str | None = None  # label of the entry it is compared with, where that is not the study's reference
 
     def plan(self, profile: Profile, seed: int) -> Plan:
         """The run of this network under a profile."""
@@ -39,7 +40,7 @@ class Study:
     source: str  # of the published numbers
     trend: str  # what was published, in words
     entries: tuple[Entry, ...]
-    reference: str  # label of the entry that the others are compared with
+    reference: str  # label of the entry that the others are compared with, unless they say otherwise
     metric: str = "test_top1"  # field of a record; choices are made on "val_top1"
     seeds: int = 3
     lesson: str  # the notebook that derives what is varied
@@ -47,3 +48,7 @@ class Study:
 
     def __getitem__(self, label: str) -> Entry:
         return next(entry for entry in self.entries if entry.label == label)
+
+    def reference_of(self, entry: Entry) -> Entry:
+        """What an entry is compared with; itself where it is a reference."""
+        return self[entry.against or self.reference]

@@ -103,7 +103,7 @@ attend = operator("native", forward, backward)
 
 def bands(h: int, w: int, reach: list[int]) -> int:
     """Into how many bands of rows an image is cut, each computed by itself together with the rows it can see."""
-    rows = max(-(-_BAND // w), 4 * reach[0])  # the fewer, the more is computed twice
+    rows = max(-(-_BAND // max(1, w)), 4 * reach[0], 1)  # the fewer, the more is computed twice
     return max(1, h // rows)
 
 

@@ -37,7 +37,7 @@ def published_and_ours(study: Study, comparisons: Sequence[Comparison]) -> list[
     first.set_yticks(range(len(entries)), [entry.label for entry in entries])
     first.set_ylim(len(entries) - 0.5, -0.5)
     for label, entry in zip(first.get_yticklabels(), entries, strict=True):
-        label.set_fontweight("bold" if entry.label == study.reference else "normal")
+        label.set_fontweight("bold" if study.reference_of(entry) is entry else "normal")
     return list(axes[0])
 
 

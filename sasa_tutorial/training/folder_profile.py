@@ -3,6 +3,8 @@
 From SASA, Sec. 4.1: 130 epochs, Nesterov momentum 0.9, a peak rate of 1.6 for batches of 4096 after a linear warm-up of
 10 epochs, then a cosine; averaged weights with decay 0.9999; 4 % of the training images held out for choices.
 
+Batch norms average with PyTorch's decay, not with the paper's 0.9999.
+
 The paper does not state weight decay, label smoothing, or how images are cropped: 1e-4, 0.1, random resized crops with
 mirroring, and the middle 224 of 256 pixels for scoring are this library's choice, usual for ResNets. So are batches of
 256, which fit on one GPU, with the rate in proportion to the batch.

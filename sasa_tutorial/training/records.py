@@ -84,11 +84,19 @@ def read_records(path: Path) -> list[Record]:
     return records
 
 
+def all_records() -> list[Record]:
+    """The committed ones, then those of trials."""
+    return read_records(committed_records()) + read_records(local_records())
+
+
 def append_record(path: Path, record: Record) -> bool:
     """Add a record to the end of a file, whole and once, also while other processes do the same.
 
     Returns:
         Whether it was added; False where the run is in the file already.
+
+    Raises:
+        RecordError: it could not be written; the file is as it was.
     """
     import fcntl
 
@@ -101,9 +109,13 @@ def append_record(path: Path, record: Record) -> bool:
             return False
         line = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n"
         # A line that somebody's full disk cut short stays what it is; this one still begins at the start of a line.
-        file.write((b"" if text.endswith(b"\n") or not text else b"\n") + line.encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write((b"" if text.endswith(b"\n") or not text else b"\n") + line.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.ftruncate(file.fileno(), len(text))  # no half line: it would stop everybody who reads
+            raise RecordError(f"{path} could not be written ({error}). Make room, then --resume.") from error
     return True
 
 

@@ -256,7 +256,7 @@ def _claim(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
         except BlockingIOError as error:
             raise RunInUse(
-                f"another process is training in {shown(folder)}. Wait for it, or choose another seed."
+                f"another process is training in {shown(folder)}. Wait for it; another seed is another run."
             ) from error
         # A process forked from this one, to decode images, must not hold the lock when this one is killed.
         _held.add(lock)

@@ -1,7 +1,7 @@
 /* The 1x1 convolutions before the attention, for one band of an image and one head at a time, so that queries, keys and values are
  * made where they are used, and never exist for the whole batch: three small matrix products and their gradients.
  *
- * Numbers are flat here: channel after channel, `stride` apart, pixels side by side, zeros after the last one. */
+ * Numbers are flat here: channel after channel, `stride` apart, pixels side by side; what follows the last one is never read as a pixel. */
 #pragma once
 #include "scratch.h"
 
@@ -104,7 +104,7 @@ static void begin_band(workspace *s, int backward) {
     copy_in(s->x, s->stride, j->w, from, j->x, j->channels, s->rows, j->w);
     if (!backward) return;
     memset(s->dx, 0, j->channels * s->stride * sizeof(REAL));
-    if (j->x.channel == 1 && j->x.col == j->width && j->x.row == j->w * j->width) s->by_pixel = from;
+    if (j->channels == j->width && j->x.channel == 1 && j->x.col == j->width && j->x.row == j->w * j->width) s->by_pixel = from;
     else {
         transpose(s->pixels, j->width, s->x, s->stride, j->channels, s->rows * j->w);
         s->by_pixel = s->pixels;
