@@ -208,6 +208,21 @@ def test_augmented_convolution_is_convolution_and_attention_with_added_offsets(v
         assert torch.allclose(found[:, : 12 - values], F.conv2d(x, layer.conv.weight, padding=1), atol=1e-12)
 
 
+def test_with_a_softmax_over_slots_no_pixel_sees_another():
+    layer, x = (
+        layers.ExternalAttention2d(3, 8, slots=5, heads=2, normalization="slots").double(),
+        torch.randn(2, 3, 4, 5),
+    )
+    x = x.double()
+    assert torch.allclose(layer.attention_weights(x).sum(dim=-1), torch.ones(2, 2, 20).double())
+    other = x.clone()
+    other[:, :, 1, 2] += 1
+    changed = (layer(other) - layer(x)).abs().amax(dim=1) > 1e-12
+    assert changed[:, 1, 2].all() and changed.sum() == 2
+    with pytest.raises(ValueError, match='normalization must be "double" or "slots", got \'both\''):
+        layers.ExternalAttention2d(3, 8, normalization="both")
+
+
 @given(sizes, st.integers(1, 2), st.integers(1, 5))
 @few
 def test_external_attention_is_two_normalizations(size, heads, slots):

@@ -42,9 +42,9 @@ class ExternalAttention2d(nn.Module):
         self, in_channels: int, out_channels: int, slots: int = 64, heads: int = 1, *, normalization: str = "double"
     ) -> None:
         super().__init__()
-        if normalization not in NORMALIZATIONS:
+        if normalization not in ("double", "slots"):
             raise ValueError(f'normalization must be "double" or "slots", got {normalization!r}')
-        self.normalize = NORMALIZATIONS[normalization]
+        self.normalization = normalization
         check_channels(in_channels=in_channels, out_channels=out_channels, slots=slots)
         head_dim = check_heads(out_channels, heads)
         self.in_channels, self.heads = in_channels, heads
@@ -62,7 +62,8 @@ class ExternalAttention2d(nn.Module):
         """How pixel n shares itself out among the slots; sums to 1 over s."""
         check_images(x, self.in_channels)
         q = self.to_q(x).unflatten(1, (self.heads, -1)).flatten(3)
-        return self.normalize(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
+        normalize = double_normalization if self.normalization == "double" else slot_normalization
+        return normalize(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
 
 
 def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
@@ -78,6 +79,3 @@ def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "
 def slot_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:
     """Softmax over the slots s, in float32 at least."""
     return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
-
-
-NORMALIZATIONS = {"double": double_normalization, "slots": slot_normalization}
