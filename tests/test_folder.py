@@ -180,9 +180,9 @@ def test_half_of_the_images_are_mirrored_and_crops_differ_in_size(tmp_path):
     assert 10 <= (slopes() < 0).sum() <= 30
     within = next(training_images(found).batches(0, range(1), 20, slice(0, 20)))[0]
     assert len({pixels[0].sum().item() for pixels in within}) > 10, "every image of an epoch has its own crop"
-    straight = slopes(flip=False)
+    straight = slopes(flip="none")
     assert (straight > 0).all() and straight.max() > 2 * straight.min()
-    whole = slopes(flip=False, least_area=1.0)
+    whole = slopes(flip="none", least_area=1.0)
     assert whole.std() < 0.1 * whole.mean()
 
 

@@ -172,10 +172,17 @@ def test_what_it_cannot_do_goes_the_other_way():
     with kernels.using("streaming"):
         assert not kernels.projects(x, weight, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not kernels.projects(x, weight, 3) and layer(x).dtype == torch.bfloat16
+        assert kernels.projects(x, weight, 3) and kernels.projects(x.bfloat16(), weight, 3)
+        assert layer(x).dtype == layer(x.bfloat16()).dtype == torch.bfloat16  # as a convolution's
+    torch.testing.assert_close(layer(x).bfloat16(), _under_autocast(layer, x), rtol=0, atol=0)  # computed in float32
     assert LocalSelfAttention2d(4, 8, 3, heads=2, grouped=True)(x).shape == (2, 8, 5, 5)
     with pytest.raises(ValueError, match=r"float32 or float64 on a CPU.*got torch.bfloat16 of shape \(2, 4, 5, 5\)"):
         kernels.projected_local_attention(x.bfloat16(), weight, None, weight, heads=2, kernel_size=3)
+
+
+def _under_autocast(layer, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return layer(x)
 
 
 def test_somebody_who_watches_a_projection_sees_it():

@@ -53,9 +53,20 @@ def test_a_plan_depends_on_seed_and_epoch_alone(images):
 
 
 def test_without_padding_and_mirror_an_image_stays_as_it_is(images):
-    training = TrainingImages(images, CPU, padding=0, flip=False)
+    training = TrainingImages(images, CPU, padding=0, flip="none")
     plan = training.plan(0)
     assert torch.equal(training.batch(plan, 0, 30)[0], normalise(images.images[plan.order[:30]]))
+
+
+def test_alternating_shows_every_image_from_both_sides_in_two_epochs(images):
+    training = TrainingImages(images, CPU, flip="alternating", seed=3)
+    sides = []
+    for epoch in range(4):
+        plan = training.plan(epoch)
+        sides.append(plan.mirrored[plan.order.argsort()])  # by image
+    assert torch.equal(sides[0], ~sides[1]) and torch.equal(sides[0], sides[2]) and torch.equal(sides[1], sides[3])
+    assert 60 < sides[0].sum() < 140
+    assert not torch.equal(sides[0], TrainingImages(images, CPU, flip="alternating", seed=4).mirrored_first)
 
 
 def test_evaluation_sees_every_image_once_in_order(images):

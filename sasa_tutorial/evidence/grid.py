@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from sasa_tutorial.evidence.study import Entry, Study
+from sasa_tutorial.evidence.tried import TRIED
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 
@@ -278,6 +279,7 @@ STUDIES = (
     SLOTS,
     NORMALIZATION,
     LARGE,
+    TRIED,
 )
 MORE_LESSONS = replace(LESSONS, seeds=5)
 _ORDER = (replace(LESSONS, seeds=1), RECIPE, LESSONS, MORE_LESSONS, *STUDIES[2:])

@@ -51,7 +51,8 @@ def train_missing(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("--missing trains one run on one device: start it once for each GPU, with --device cuda:N")
-    name, where = resolve_profile(profile).name, device_name(resolve_device(device))
+    name = resolve_profile(profile).name
+    where = device_name(resolve_device(device), bfloat16=resolve_profile(profile).recipe.bfloat16)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     lacking = missing_runs(all_records(), name, studies)
     say(f"planned runs of profile {name} without a record: {len(lacking)}")

@@ -7,7 +7,7 @@ from typing import Any
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import Profile
 
-EVERYWHERE = ("full", "gpu", "laptop", "smoke")
+EVERYWHERE = ("full", "gpu", "evening", "laptop", "smoke")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,8 @@ def fits(x: Tensor, weight: Tensor, kernel_size: int) -> bool:
     """Whether this is a good way to compute attention on `x`, whose values are projected by `weight`."""
     return (
         x.device.type == "cpu"
-        and x.dtype == weight.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
+        and weight.dtype in (torch.float32, torch.float64)
+        and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
         and x.shape[1] <= MOST_CHANNELS
         and _groups(_bands(x, within(kernel_size, x.shape[2:])), x.shape[1], 3 * weight.shape[0]) >= _threads()
     )
@@ -49,11 +48,16 @@ def attend(
     heads: int,
     kernel_size: int,
 ) -> Float[Tensor, "b c_out h w"]:
-    """Local attention with queries to_q x, keys to_k x and values to_v x, heads as in `split_heads`."""
+    """Local attention with queries to_q x, keys to_k x and values to_v x, heads as in `split_heads`.
+
+    Computed in the numbers of the matrices; under autocast it takes and gives what a convolution would.
+    """
+    given = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    x = x.to(to_v.dtype)
     weight = torch.cat([matrix for matrix in (to_q, to_k, to_v) if matrix is not None])
     reach = within(kernel_size, x.shape[2:])
     row, col = middle(row, reach[0]), middle(col, reach[1])
-    return _run(x, weight, row, col, heads, to_k is not None, reach)[0]
+    return _run(x, weight, row, col, heads, to_k is not None, reach)[0].to(given)
 
 
 def _forward(

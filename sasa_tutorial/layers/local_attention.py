@@ -25,13 +25,14 @@ class LocalSelfAttention2d(nn.Module):
         content: include q·k; without it there is no `to_k`, and the weights depend on the query alone (SASA, Table 6).
         grouped: project each head from its own part of the input, as the paper's text says; its tables were made with
             dense projections, the default here.
+        scaled: divide the logits by √d, as global attention does and the paper does not.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
     Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds. On a CPU projections and attention are one step where
     `kernels.projects` says so, and queries, keys and values are never in memory for the whole batch.
 
     Where the paper is silent: cells outside the image get weight 0, and heads share the offsets. As in the paper there
-    is no scaling of the logits and no output projection.
+    is no output projection and, unless `scaled`, no scaling of the logits.
 
     Raises:
         ValueError: an even k, heads that do not divide the channels, neither content nor relative; an input of another
@@ -50,6 +51,7 @@ class LocalSelfAttention2d(nn.Module):
         relative: bool = True,
         content: bool = True,
         grouped: bool = False,
+        scaled: bool = False,
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
@@ -60,6 +62,7 @@ class LocalSelfAttention2d(nn.Module):
         if grouped:
             check_heads(in_channels, heads, "in_channels of grouped projections")
         self.in_channels, self.heads, self.kernel_size = in_channels, heads, kernel_size
+        self.scale = head_dim**-0.5 if scaled else 1.0
 
         def projection() -> nn.Conv2d:
             return nn.Conv2d(in_channels, out_channels, 1, groups=heads if grouped else 1, bias=False)
@@ -72,9 +75,9 @@ class LocalSelfAttention2d(nn.Module):
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
         if self._plain_projections() and kernels.projects(x, self.to_v.weight, self.kernel_size):
-            weights = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
+            q, k, v = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
             return kernels.projected_local_attention(
-                x, *weights, *self._tables(), heads=self.heads, kernel_size=self.kernel_size
+                x, self._scaled(q), k, v, *self._tables(), heads=self.heads, kernel_size=self.kernel_size
             )
         q, k = self._queries_and_keys(x)
         v = split_heads(self.to_v(x), self.heads)
@@ -96,7 +99,10 @@ class LocalSelfAttention2d(nn.Module):
 
     def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         k = None if self.to_k is None else split_heads(self.to_k(x), self.heads)
-        return split_heads(self.to_q(x), self.heads), k
+        return self._scaled(split_heads(self.to_q(x), self.heads)), k
+
+    def _scaled(self, q: Tensor) -> Tensor:
+        return q if self.scale == 1 else self.scale * q  # both terms of the logits are products with q
 
     def _tables(self) -> tuple[Tensor | None, Tensor | None]:
         return (None, None) if self.offsets is None else (self.offsets.row, self.offsets.col)

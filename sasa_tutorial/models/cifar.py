@@ -39,6 +39,7 @@ def cifar_resnet(
     width: float = 1.0,
     num_classes: int = 100,
     recalibrate: str = "none",
+    zero_residual: bool = False,
 ) -> ResNet:
     """The paper's ResNet for 32x32 images: the stem is one 3x3 convolution, without stride or pooling.
 
@@ -51,10 +52,10 @@ def cifar_resnet(
         depth: 26 (the comparison), 38, 50, or 14.
         width: factor on all channels; 1.0 is 64, 128, 256, 512 inner channels.
         num_classes: length of the output.
-        recalibrate: as in `ResNet`.
+        recalibrate, zero_residual: as in `ResNet`.
     """
     channels = scaled_channels(width)
-    options = {"num_classes": num_classes, "recalibrate": recalibrate}
+    options = {"num_classes": num_classes, "recalibrate": recalibrate, "zero_residual": zero_residual}
     return ResNet(stem or _stem(channels), channels, spatial, depth=depth, channels=channels, **options)
 
 
@@ -84,16 +85,21 @@ def relative_offsets(
     content: bool = True,
     attention_groups: Sequence[int] = GROUPS,
     pooled_stem: bool = False,
+    scaled: bool = False,
+    head_channels: int = spatial.LEAST_HEAD_CHANNELS,
     **size: float,
 ) -> ResNet:
     """The same with relative offsets: the paper's "conv-stem + attention".
 
     Args:
-        kernel_size, positions, content, attention_groups: as in `sasa_resnet`.
+        kernel_size, positions, content, scaled, head_channels: as in `spatial.local_attention`.
+        attention_groups: as in `sasa_resnet`.
         pooled_stem: a 3x3 max pool with stride 2 ends the stem, and the groups see what `attention_stem` leaves them.
         size: as in `cifar_resnet`.
     """
-    layer = spatial.local_attention(kernel_size=kernel_size, positions=positions, content=content)
+    layer = spatial.local_attention(
+        kernel_size=kernel_size, positions=positions, content=content, scaled=scaled, head_channels=head_channels
+    )
     stem = _stem(scaled_channels(size.get("width", 1.0)))
     if pooled_stem:
         stem.append(nn.MaxPool2d(3, stride=2, padding=1))

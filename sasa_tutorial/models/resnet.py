@@ -149,6 +149,8 @@ class ResNet(nn.Module):
         channels: inner channels of the first group; each later group has twice as many and half the side.
         num_classes: length of the output.
         recalibrate: what follows the last norm of every block: "none", "squeeze-excitation" or "gather-excite".
+        zero_residual: start the scale of that norm at 0, so that every block begins as its shortcut (Goyal et al.
+            2017, arXiv:1706.02677, Sec. 5.1).
 
     Shapes: (b, 3, h, w) -> logits (b, num_classes).
 
@@ -166,6 +168,7 @@ class ResNet(nn.Module):
         channels: int = 64,
         num_classes: int = 1000,
         recalibrate: str = "none",
+        zero_residual: bool = False,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -189,6 +192,9 @@ class ResNet(nn.Module):
             groups.append(nn.Sequential(*blocks))
         self.groups = nn.Sequential(*groups)
         self.classifier = nn.Linear(in_channels, num_classes)
+        if zero_residual:
+            for block in (block for group in groups for block in group):
+                nn.init.zeros_((block.expand_norm if isinstance(block, Bottleneck) else block.second_norm).weight)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
         return self.classifier(self.groups(self.stem(images)).mean(dim=(2, 3)))

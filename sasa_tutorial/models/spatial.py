@@ -4,7 +4,7 @@ Attention has no stride of its own. Where the network halves the image, the laye
 2x2 average pooling follows (SASA, Sec. 4.1); on the last row or column of an odd side the pooling takes what is there.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from sasa_tutorial.layers import (
     AbsolutePositions2d,
@@ -16,18 +16,19 @@ from sasa_tutorial.models.resnet import SpatialLayer
 
 HEADS = 8  # in all three papers' image networks
 LEAST_HEAD_CHANNELS = 8  # the narrowest in the papers: 64 channels, 8 heads
+POSITIONS = ("relative", "absolute", "absolute_qk", "none")
 
 
-def head_count(channels: int) -> int:
-    """8 heads, or as many as divide the channels and leave each head 8 of them.
+def head_count(channels: int, least: int = LEAST_HEAD_CHANNELS) -> int:
+    """8 heads, or as many as divide the channels and leave each head `least` of them.
 
     Raises:
-        ValueError: fewer than 8 channels.
+        ValueError: fewer than `least` channels.
     """
-    if channels < LEAST_HEAD_CHANNELS:
-        raise ValueError(f"attention needs at least {LEAST_HEAD_CHANNELS} channels, got {channels}")
+    if channels < least:
+        raise ValueError(f"attention needs at least {least} channels, got {channels}")
     counts = (count for count in range(HEADS, 0, -1) if channels % count == 0)
-    return next(count for count in counts if channels // count >= LEAST_HEAD_CHANNELS)
+    return next(count for count in counts if channels // count >= least)
 
 
 def with_stride(layer: nn.Module, stride: int) -> nn.Module:
@@ -40,24 +41,46 @@ def global_attention(in_channels: int, out_channels: int, stride: int) -> nn.Mod
     return with_stride(GlobalSelfAttention2d(in_channels, out_channels, head_count(out_channels)), stride)
 
 
+class _PositionedQueriesAndKeys(LocalSelfAttention2d):
+    """Local attention whose queries and keys are made of the input plus sinusoids, and its values of the input alone.
+
+    What is attended to may then depend on positions, and nothing of them is passed on.
+    """
+
+    def _plain_projections(self) -> bool:
+        return False
+
+    def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return super()._queries_and_keys(AbsolutePositions2d(self.in_channels)(x))
+
+
 def local_attention(
-    *, kernel_size: int = 7, positions: str = "relative", content: bool = True, grouped: bool = False
+    *,
+    kernel_size: int = 7,
+    positions: str = "relative",
+    content: bool = True,
+    grouped: bool = False,
+    scaled: bool = False,
+    head_channels: int = LEAST_HEAD_CHANNELS,
 ) -> SpatialLayer:
     """Attention in a window.
 
     Args:
-        kernel_size, content, grouped: as in `LocalSelfAttention2d`.
-        positions: "relative", "absolute" (sinusoids added to the layer's input) or "none".
+        kernel_size, content, grouped, scaled: as in `LocalSelfAttention2d`.
+        positions: "relative", "absolute" (sinusoids added to the layer's input), "absolute_qk" (to the input of its
+            queries and keys only) or "none".
+        head_channels: of a head, at least.
 
     Raises:
         ValueError: other positions.
     """
-    if positions not in ("relative", "absolute", "none"):
-        raise ValueError(f'positions must be "relative", "absolute" or "none", got {positions!r}')
+    if positions not in POSITIONS:
+        raise ValueError(f"positions must be {', '.join(map(repr, POSITIONS))}, got {positions!r}")
 
     def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        options = {"relative": positions == "relative", "content": content, "grouped": grouped}
-        layer = LocalSelfAttention2d(in_channels, out_channels, kernel_size, head_count(out_channels), **options)
+        options = {"relative": positions == "relative", "content": content, "grouped": grouped, "scaled": scaled}
+        kind = _PositionedQueriesAndKeys if positions == "absolute_qk" else LocalSelfAttention2d
+        layer = kind(in_channels, out_channels, kernel_size, head_count(out_channels, head_channels), **options)
         layer = with_stride(layer, stride)
         return nn.Sequential(AbsolutePositions2d(in_channels), layer) if positions == "absolute" else layer
 

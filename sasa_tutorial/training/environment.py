@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from sasa_tutorial import paths
+from sasa_tutorial.training.precision import bfloat16_in_hardware
 
 
 def resolve_device(name: str) -> torch.device:
@@ -30,12 +31,17 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def device_name(device: torch.device) -> str:
-    """The name of the GPU, or of the processor and how many of its cores compute."""
+def device_name(device: torch.device, *, bfloat16: bool = False) -> str:
+    """The name of the GPU, or of the processor, how many of its cores compute, and whether in bfloat16.
+
+    Args:
+        bfloat16: whether the recipe asks for it on CPUs that have it.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{processor_name()}, {threads} thread{'' if threads == 1 else 's'}"
+    numbers = ", bfloat16" if bfloat16 and bfloat16_in_hardware(device) else ""
+    return f"{processor_name()}, {threads} thread{'' if threads == 1 else 's'}{numbers}"
 
 
 def commit() -> str | None:

@@ -34,7 +34,7 @@ class FolderTrainingImages:
         device: where the batches go.
         size: of the crops, in pixels.
         least_area: of an image that a crop shows; a crop is a random rectangle, stretched to a square.
-        flip: mirror half of the images.
+        flip: "random" (half of the images are mirrored) or "none".
         seed: decides every epoch.
         workers: processes that decode; 0 for none but this one.
     """
@@ -43,7 +43,7 @@ class FolderTrainingImages:
     device: torch.device
     size: int = 224
     least_area: float = 0.08
-    flip: bool = True
+    flip: str = "random"
     seed: int = 0
     workers: int = 0
 
@@ -66,7 +66,7 @@ class FolderTrainingImages:
         crop = v2.Compose(
             [
                 v2.RandomResizedCrop(self.size, scale=(self.least_area, 1.0), antialias=True),
-                v2.RandomHorizontalFlip(0.5 if self.flip else 0.0),
+                v2.RandomHorizontalFlip(0.5 if self.flip == "random" else 0.0),
                 v2.PILToTensor(),
             ]
         )

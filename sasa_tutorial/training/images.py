@@ -79,7 +79,7 @@ class TrainingImages:
         device: where it lies from now on.
         padding: pixels added on each side before the crop back; 0 for none.
         padding_mode: "reflect" or "zeros" (a black border).
-        flip: mirror half of the images.
+        flip: "random", "alternating" or "none", as in `Recipe`.
         seed: decides every epoch.
     """
 
@@ -90,13 +90,15 @@ class TrainingImages:
         *,
         padding: int = 4,
         padding_mode: str = "reflect",
-        flip: bool = True,
+        flip: str = "random",
         seed: int = 0,
     ) -> None:
         self.size = images.images.shape[-1]
         self.offsets = 2 * padding + 1
         self.flip = flip
         self.seed = seed
+        # Alternating: over two epochs every image is seen from both sides (Jordan 2024, arXiv:2404.00498).
+        self.mirrored_first = torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) < 0.5
         self.labels = images.labels.to(device)
         mode = "constant" if padding_mode == "zeros" else padding_mode
         border = (padding, padding, padding, padding)
@@ -112,7 +114,10 @@ class TrainingImages:
         n, device = len(self), self.labels.device
         order = torch.randperm(n, generator=generator)
         top, left = torch.randint(self.offsets, (2, n), generator=generator)
-        mirrored = (torch.rand(n, generator=generator) < 0.5) & self.flip
+        if self.flip == "alternating":
+            mirrored = self.mirrored_first[order] ^ bool(epoch % 2)
+        else:
+            mirrored = (torch.rand(n, generator=generator) < 0.5) & (self.flip == "random")
         return EpochPlan(order=order.to(device), top=top.to(device), left=left.to(device), mirrored=mirrored.to(device))
 
     def batches(self, epoch: int, steps: range, batch_size: int, share: slice) -> Iterator[Batch]:

@@ -192,9 +192,9 @@ class Training:
             started = time.monotonic()
             step = epoch * self.steps_per_epoch + index
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.recipe, step, self.steps)
+                group["lr"] = group["scale"] * learning_rate(self.recipe, step, self.steps)
             pixels, labels = next(batches)
-            with computing(device):
+            with computing(device, bfloat16=self.recipe.bfloat16):
                 logits = self.replica(pixels.contiguous(memory_format=torch.channels_last))
                 loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
             self.optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The four profiles: how much of which data, how large a network, how long."""
+"""The five profiles: how much of which data, how large a network, how long."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -143,6 +143,16 @@ PROFILES = {
             width=0.25,
             # Three passes are too few to overfit: what slows learning down to prevent that is left out.
             recipe=Recipe(epochs=3, batch_size=32, peak_lr=0.1, warmup=0.1, label_smoothing=0.0, padding=0),
+        ),
+        Profile(
+            name="evening",
+            dataset="cifar100",
+            train_images=None,
+            validation_images=None,
+            test_images=None,
+            depth=26,
+            width=0.25,
+            recipe=Recipe(epochs=8, batch_size=64, peak_lr=0.1, label_smoothing=0.0, ema_decay=0.99, bfloat16=True),
         ),
         Profile(
             name="gpu",

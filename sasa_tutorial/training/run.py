@@ -27,6 +27,7 @@ from sasa_tutorial.training.images import RunImages, ScoredImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
+from sasa_tutorial.training.recipe import start_tables
 from sasa_tutorial.training.records import Record, append_record, read_records
 from sasa_tutorial.training.stopping import stop_requests
 
@@ -134,7 +135,7 @@ class _Trainer:
             f"{plan}: {self.params:,} parameters, "
             f"{self.flops / 1e6:.1f} MFLOPs an image; {len(images.train):,} training images "
             f"({plan.profile.data_name}), {training.steps:,} steps; "
-            f"{device_name(group.device)}, local attention: {kernels.fastest_backend(group.device.type)}"
+            f"{self._device_name()}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
             training.resume(start)
@@ -182,6 +183,7 @@ class _Trainer:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
         torch.manual_seed(plan.seed)
         model = plan.network(num_classes=images.classes)
+        start_tables(model, recipe)
         self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -214,13 +216,17 @@ class _Trainer:
             train_seconds=round(progress.seconds, 2),
             images_per_second=round(trained / max(progress.seconds, 1e-9), 1),
             peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
-            device=device_name(device) + (f" x {self.group.count}" if self.group.count > 1 else ""),
+            device=self._device_name(),
             torch=torch.__version__,
             version=__version__,
             commit=commit(),
             date=progress.started,
             status=status,
         )
+
+    def _device_name(self) -> str:
+        name = device_name(self.group.device, bfloat16=self.plan.profile.recipe.bfloat16)
+        return name + (f" x {self.group.count}" if self.group.count > 1 else "")
 
     def _keep(self, record: Record, model: nn.Module | None = None) -> None:
         """Weights, then record, then the checkpoint is put away: whenever a kill comes, nothing is lost or doubled."""
