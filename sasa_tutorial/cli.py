@@ -43,7 +43,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
     Each executed notebook and an index.html go to build/notebooks. What is already done and unchanged is skipped; a
     notebook that fails does not stop the others.
     """
-    from sasa_tutorial.series import run_series
+    from sasa_tutorial.notebook_runner import run_series
     from sasa_tutorial.training.profiles import resolve_profile
 
     results = run_series(profile=resolve_profile(profile).name, seed=seed, only=only, out=out, fresh=fresh)
@@ -105,7 +105,7 @@ def train(
     if missing:
         if epochs or steps or fresh:
             raise click.UsageError("--missing trains the planned runs as planned: no --epochs, --steps or --fresh.")
-        from sasa_tutorial.evidence.runner import train_missing
+        from sasa_tutorial.experiments.runner import train_missing
 
         sys.exit(train_missing(profile, studies=study, device=device, minutes=minutes))
     if study:
@@ -144,7 +144,7 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
 
     With --study: the papers' numbers beside ours, the differences seed by seed, and what they decide.
     """
-    from sasa_tutorial.evidence.results import (
+    from sasa_tutorial.experiments.results import (
         lesson_rows,
         markdown_table,
         missing_runs,
@@ -163,8 +163,8 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
             click.echo(str(plan))
         click.echo(f"planned runs without a record: {len(lacking)}")
     elif study:
-        from sasa_tutorial.evidence.comparison import best_profile, compare, comparison_table, conclusion
-        from sasa_tutorial.evidence.grid import studies
+        from sasa_tutorial.experiments.comparison import best_profile, compare, comparison_table, conclusion
+        from sasa_tutorial.experiments.grid import studies
 
         for chosen in studies(study):
             shown = best_profile(chosen, records) if profile == "auto" else profile
@@ -187,7 +187,7 @@ def weights(model: str | None, profile: str, seed: int) -> None:
     --publish rounds the weights of a finished run on this machine to float16 and keeps them if they still have the
     recorded accuracy; the profile and seed say which run.
     """
-    from sasa_tutorial.evidence.weights import publish_weights, published_weights
+    from sasa_tutorial.experiments.weights import publish_weights, published_weights
     from sasa_tutorial.paths import shown
     from sasa_tutorial.training.plan import plan_run
 

@@ -23,7 +23,7 @@ from sasa_tutorial.layers import (
     external_attention,
     local_attention,
 )
-from sasa_tutorial.layers.neighborhoods import gather_windows, inside_image
+from sasa_tutorial.windows import gather_windows, inside_image
 from tests import test_attention_layers as tests
 
 

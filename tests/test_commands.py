@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sasa_tutorial.evidence import planned_runs
+from sasa_tutorial.experiments import planned_runs
 from tests.conftest import script
 
 SHORT = ("train", "convolution", "--profile", "smoke", "--epochs", "1")

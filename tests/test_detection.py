@@ -10,8 +10,8 @@ from torchvision.models.resnet import ResNet as ReferenceResNet
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from sasa_tutorial.layers import LocalSelfAttention2d
-from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
 from sasa_tutorial.models import sasa_resnet
+from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.models.detection import Pyramid, RawOutputs, retinanet
 from sasa_tutorial.models.resnet import BLOCKS
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
+from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.models.eamlp import MultiHeadExternalAttention, TokenExternalAttention, eamlp
 from sasa_tutorial.models.eanet import EANetBlock
 from sasa_tutorial.models.t2t_attention import SelfAttention, TokenPerformer, TokenSelfAttention

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from sasa_tutorial.evidence import planned_runs, runner, train_missing
+from sasa_tutorial.experiments import planned_runs, runner, train_missing
 from sasa_tutorial.training import loop
 from sasa_tutorial.training.profiles import PROFILES
 
 STUDIES = ("positions", "logits")  # 4 networks, 3 seeds
 # Children of a process that has imported everything and computed nothing: they start at once, and with whole threads.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["sasa_tutorial.evidence", "safetensors.torch"])
+CONTEXT.set_forkserver_preload(["sasa_tutorial.experiments", "safetensors.torch"])
 
 
 def tiny() -> None:

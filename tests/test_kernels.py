@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_tutorial import kernels, layers
-from sasa_tutorial.kernels import compiling, native
+from sasa_tutorial.kernels.native import compiling
+from sasa_tutorial.kernels.native import operator as native
 
 BACKENDS = kernels.available_backends("cpu")
 needs_native = pytest.mark.skipif("native" not in BACKENDS, reason=kernels.why_unavailable("native"))

@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_tutorial import kernels
-from sasa_tutorial.kernels import native, native_layer
+from sasa_tutorial.kernels.native import operator as native
+from sasa_tutorial.kernels.native import projected
 from sasa_tutorial.layers import LocalSelfAttention2d
 
 pytestmark = pytest.mark.skipif(
@@ -168,7 +169,7 @@ def test_what_it_cannot_do_goes_the_other_way():
     assert not kernels.projects(x.bfloat16(), weight.bfloat16(), 3)
     assert not kernels.projects(x, weight.double(), 3)
     assert not kernels.projects(x.to("meta"), weight.to("meta"), 3)
-    assert not kernels.projects(torch.empty(2, native_layer.MOST_CHANNELS + 1, 1, 1), weight, 3)
+    assert not kernels.projects(torch.empty(2, projected.MOST_CHANNELS + 1, 1, 1), weight, 3)
     with kernels.using("streaming"):
         assert not kernels.projects(x, weight, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from sasa_tutorial.evidence.results import lesson_rows, markdown_table, plain_table, with_current_table
+from sasa_tutorial.experiments.results import lesson_rows, markdown_table, plain_table, with_current_table
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
 from tests.conftest import ROOT

@@ -17,18 +17,19 @@ CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 PACKAGE = ROOT / "sasa_tutorial"
 # What each room may import of the others; anything not listed is a new arrow, and a decision.
 ROOMS = {
-    "layers": {"layers", "kernels"},
-    "kernels": {"kernels", "layers.neighborhoods"},
-    "bench": {"bench", "kernels", "layers", "models", "training", "paths", "errors"},
-    "models": {"layers", "models"},
-    "ledger": {"ledger", "layers", "models"},
-    "datasets": {"datasets", "paths", "errors"},
-    "training": {"training", "ledger", "models", "kernels", "datasets", "paths", "errors"},
-    "evidence": {"evidence", "training", "paths", "errors"},
-    "teaching": {"teaching", "evidence", "training", "datasets", "ledger", "layers"},
-    "series": {"series", "paths", "errors"},
     "paths": set(),
     "errors": set(),
+    "windows": set(),
+    "kernels": {"kernels", "windows"},
+    "layers": {"layers", "kernels", "windows"},
+    "models": {"models", "layers", "windows"},
+    "ledger": {"ledger", "models", "layers"},
+    "datasets": {"datasets", "paths", "errors"},
+    "training": {"training", "datasets", "models", "kernels", "paths", "errors"},
+    "bench": {"bench", "training", "models", "layers", "kernels", "windows", "paths", "errors"},
+    "experiments": {"experiments", "training", "paths", "errors"},
+    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers"},
+    "notebook_runner": {"notebook_runner", "paths", "errors"},
 }
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from sasa_tutorial.evidence import STUDIES
-from sasa_tutorial.evidence.comparison import compare
-from sasa_tutorial.evidence.grid import EXTENT, LARGE, SLOTS, STEM
+from sasa_tutorial.experiments import STUDIES
+from sasa_tutorial.experiments.comparison import compare
+from sasa_tutorial.experiments.grid import EXTENT, LARGE, SLOTS, STEM
 from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching import (
     ACCENT,
@@ -43,7 +43,7 @@ from sasa_tutorial.teaching import (
 )
 from sasa_tutorial.training.records import append_record
 from tests.conftest import ROOT
-from tests.test_evidence import recorded
+from tests.test_experiments import recorded
 
 HEADS, H, W = 3, 4, 5
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sasa_tutorial import kernels, layers
-from sasa_tutorial.kernels import gpu
+from sasa_tutorial.kernels.triton import operator as gpu
 from tests import oracles
 from tests.conftest import ROOT
 
@@ -254,7 +254,8 @@ COMPILE = """
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from sasa_tutorial.kernels import gpu, gpu_programs
+from sasa_tutorial.kernels.triton import operator as gpu
+from sasa_tutorial.kernels.triton import programs as gpu_programs
 
 class NoDevice:
     get_current_device = get_current_stream = lambda self, *_: 0
@@ -319,5 +320,5 @@ from sasa_tutorial import kernels
 x = torch.randn(1, 1, 4, 3, 3)
 kernels.local_attention(x, x, x, kernel_size=3)
 print(kernels.why_unavailable("triton"))
-print("triton" in kernels.available_backends() or "sasa_tutorial.kernels.gpu_programs" in sys.modules)
+print("triton" in kernels.available_backends() or "sasa_tutorial.kernels.triton.programs" in sys.modules)
 """

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from sasa_tutorial import paths
 from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
-from sasa_tutorial.evidence import weights
-from sasa_tutorial.evidence.weights import WeightsError, publish_weights, published_weights, trained_network
+from sasa_tutorial.experiments import weights
+from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
 from sasa_tutorial.training.checkpoints import save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate

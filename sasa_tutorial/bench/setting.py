@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sasa_tutorial.layers.heads import check_heads
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
 from sasa_tutorial.training.precision import bfloat16_in_hardware
+from sasa_tutorial.windows import check_kernel_size
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -8,16 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels import gpu, native, native_layer, reference, streaming
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
+from sasa_tutorial.kernels import reference, streaming
+from sasa_tutorial.kernels.native import operator as native
+from sasa_tutorial.kernels.native import projected
+from sasa_tutorial.kernels.triton import operator as triton
+from sasa_tutorial.windows import check_kernel_size
 
 _BACKENDS: dict[str, Callable[..., Tensor]] = {
     "reference": reference.attend,
     "streaming": streaming.attend,
     "native": native.attend,
-    "triton": gpu.attend,
+    "triton": triton.attend,
 }
-_CHOOSY = {"native": native, "triton": gpu}  # they may be missing here, and do not take every tensor
+_CHOOSY = {"native": native, "triton": triton}  # they may be missing here, and do not take every tensor
 _FASTEST = {"cpu": "native", "cuda": "triton"}
 DEFAULT = os.environ.get("SASA_LOCAL_ATTENTION", "auto")  # what "auto" means; for comparisons of whole trainings
 
@@ -89,7 +92,7 @@ def local_attention(
 
 def projects(x: Tensor, weight: Tensor, kernel_size: int) -> bool:
     """Whether `projected_local_attention` is a good way to attend to the images `x`; `weight` makes their values."""
-    return native_layer.fits(x, weight, kernel_size) and fastest_backend(x.device.type) == "native"
+    return projected.fits(x, weight, kernel_size) and fastest_backend(x.device.type) == "native"
 
 
 def projected_local_attention(
@@ -120,10 +123,10 @@ def projected_local_attention(
     if not projects(x, to_v, kernel_size):
         raise ValueError(
             "projections and attention in one step need float32 or float64 on a CPU, the native backend, and at most "
-            f"{native_layer.MOST_CHANNELS} channels; got {x.dtype} of shape {tuple(x.shape)} on {x.device}"
+            f"{projected.MOST_CHANNELS} channels; got {x.dtype} of shape {tuple(x.shape)} on {x.device}"
         )
     check_kernel_size(kernel_size)
-    return native_layer.attend(x, to_q, to_k, to_v, row, col, heads=heads, kernel_size=kernel_size)
+    return projected.attend(x, to_q, to_k, to_v, row, col, heads=heads, kernel_size=kernel_size)
 
 
 @torch.compiler.assume_constant_result

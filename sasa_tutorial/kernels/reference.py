@@ -5,7 +5,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.layers.neighborhoods import gather_windows, inside_image
+from sasa_tutorial.windows import gather_windows, inside_image
 
 
 def weights(

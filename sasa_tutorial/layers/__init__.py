@@ -6,9 +6,9 @@ from sasa_tutorial.layers.convolution import conv2d_loops, conv2d_windows
 from sasa_tutorial.layers.external_attention import ExternalAttention2d
 from sasa_tutorial.layers.global_attention import GlobalSelfAttention2d
 from sasa_tutorial.layers.local_attention import LocalSelfAttention2d
-from sasa_tutorial.layers.neighborhoods import gather_windows, inside_image
 from sasa_tutorial.layers.position_encodings import AbsolutePositions2d, CoordinateChannels2d
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d, relative_to_absolute
+from sasa_tutorial.windows import gather_windows, inside_image
 
 __all__ = [
     "AbsolutePositions2d",

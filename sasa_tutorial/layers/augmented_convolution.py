@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
 from sasa_tutorial.layers.relative_offsets import relative_to_absolute
+from sasa_tutorial.windows import check_kernel_size
 
 
 class AddedOffsets2d(nn.Module):

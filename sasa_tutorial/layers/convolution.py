@@ -19,7 +19,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.layers.neighborhoods import check_kernel_size, gather_windows
+from sasa_tutorial.windows import check_kernel_size, gather_windows
 
 
 def conv2d_loops(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sasa_tutorial import kernels
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d
+from sasa_tutorial.windows import check_kernel_size
 
 
 class LocalSelfAttention2d(nn.Module):

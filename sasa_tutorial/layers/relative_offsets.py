@@ -5,7 +5,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
+from sasa_tutorial.windows import check_kernel_size
 
 
 class RelativeOffsets2d(nn.Module):

@@ -2,9 +2,9 @@
 
 from sasa_tutorial.ledger.accounting import Cost, count
 from sasa_tutorial.ledger.comparison import Entry, build, compare
-from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
 from sasa_tutorial.ledger.published import Published, published
 from sasa_tutorial.ledger.report import report, summary
+from sasa_tutorial.models.cost import flops_per_image, parameter_count
 
 __all__ = [
     "Cost",

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d, LocalSelfAttention2d
-from sasa_tutorial.ledger.cost import flops_on_paper, on_paper, parameter_count
+from sasa_tutorial.models.cost import flops_on_paper, on_paper, parameter_count
 
 PER_NORM = 5  # FLOPs for every number that leaves a batch norm
 PER_LOGIT = 8  # FLOPs for every logit of attention

@@ -34,9 +34,9 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from sasa_tutorial.layers.heads import check_channels
-from sasa_tutorial.layers.neighborhoods import check_kernel_size
 from sasa_tutorial.models.resnet import ResNet
 from sasa_tutorial.models.spatial import local_attention
+from sasa_tutorial.windows import check_kernel_size
 
 ANCHOR_SIDES = (32, 64, 128, 256, 512)  # pixels, on the levels P3 to P7
 ASPECT_RATIOS = (0.5, 1.0, 2.0)

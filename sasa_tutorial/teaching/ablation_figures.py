@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sasa_tutorial.evidence.comparison import METRIC_WORDS, Comparison
-from sasa_tutorial.evidence.results import Row
-from sasa_tutorial.evidence.study import Entry, Study
+from sasa_tutorial.experiments.comparison import METRIC_WORDS, Comparison
+from sasa_tutorial.experiments.results import Row
+from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
 
 _ROW, _REST, _HIGHEST = 0.27, 0.66, 3.0  # inches: a row, axis and margins, a figure

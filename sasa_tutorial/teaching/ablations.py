@@ -2,8 +2,8 @@
 
 import matplotlib.pyplot as plt
 
-from sasa_tutorial.evidence.comparison import best_profile, compare, comparison_table, conclusion
-from sasa_tutorial.evidence.grid import studies
+from sasa_tutorial.experiments.comparison import best_profile, compare, comparison_table, conclusion
+from sasa_tutorial.experiments.grid import studies
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.training.records import committed_records, read_records
 

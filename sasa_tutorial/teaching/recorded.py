@@ -1,6 +1,6 @@
 """Recorded results for a notebook to show: what was measured, never what should come out."""
 
-from sasa_tutorial.evidence.results import lesson_rows, markdown_table
+from sasa_tutorial.experiments.results import lesson_rows, markdown_table
 from sasa_tutorial.training.records import committed_records, read_records
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from sasa_tutorial import __version__, kernels
 from sasa_tutorial.datasets import LabelledImages
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.ledger.cost import flops_per_image, parameter_count
+from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes

@@ -9,7 +9,7 @@ from itertools import chain
 
 import torch
 
-from sasa_tutorial.evidence.results import missing_runs
+from sasa_tutorial.experiments.results import missing_runs
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.environment import device_name, resolve_device
 from sasa_tutorial.training.loop import Diverged

@@ -1,7 +1,7 @@
 """What the Triton programs of local attention share: which pixels are theirs, reading and writing them.
 
 Tiles are (S, D, P), (S, P) or (D, P): S neighbouring pixels of a row and D channels in each of P threads (see
-`gpu_programs.py`). c are channel numbers (D), y and x the row and column of a pixel for each thread (P).
+`programs.py`). c are channel numbers (D), y and x the row and column of a pixel for each thread (P).
 """
 
 import triton

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sasa_tutorial import paths
-from sasa_tutorial.series.notebooks import Notebook
-from sasa_tutorial.series.outcomes import CellFailure
+from sasa_tutorial.notebook_runner.notebooks import Notebook
+from sasa_tutorial.notebook_runner.outcomes import CellFailure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_tutorial.kernels import native
+from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.operators import flops, middle, or_nothing, within
 
 # Beyond, PyTorch's own products are as fast, and the gradients of the weights, kept once for each group of images,

@@ -10,7 +10,7 @@ import functools
 import torch
 from torch import Tensor
 
-from sasa_tutorial.kernels import compiling
+from sasa_tutorial.kernels.native import compiling
 from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, or_nothing
 
 _TENSORS = ("q", "k", "v", "grad", "out", "dq", "dk", "dv", "x", "dx")

@@ -7,9 +7,9 @@ mean of n differences is more than chance is asked of a t distribution with n - 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sasa_tutorial.evidence.grid import STUDIES
-from sasa_tutorial.evidence.results import NOTHING, Row, mean_cell, row_of
-from sasa_tutorial.evidence.study import Study
+from sasa_tutorial.experiments.grid import STUDIES
+from sasa_tutorial.experiments.results import NOTHING, Row, mean_cell, row_of
+from sasa_tutorial.experiments.study import Study
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record
 

@@ -7,7 +7,7 @@ validation images, and one seed each is a hint, not a verdict: seeds differ by a
 from collections.abc import Mapping
 from typing import Any
 
-from sasa_tutorial.evidence.study import Entry, Study
+from sasa_tutorial.experiments.study import Entry, Study
 
 _BEFORE = {
     "epochs": 4,

@@ -4,9 +4,9 @@
 which take seconds, are imported where they are used.
 """
 
-from sasa_tutorial.series.index import write_index
-from sasa_tutorial.series.notebooks import Notebook, find_notebooks, select
-from sasa_tutorial.series.outcomes import CellFailure, NotebookResult
-from sasa_tutorial.series.runner import run_series
+from sasa_tutorial.notebook_runner.index import write_index
+from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks, select
+from sasa_tutorial.notebook_runner.outcomes import CellFailure, NotebookResult
+from sasa_tutorial.notebook_runner.runner import run_series
 
 __all__ = ["CellFailure", "Notebook", "NotebookResult", "find_notebooks", "run_series", "select", "write_index"]

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from sasa_tutorial.series.notebooks import Notebook
-from sasa_tutorial.series.records import write_atomically
+from sasa_tutorial.notebook_runner.notebooks import Notebook
+from sasa_tutorial.notebook_runner.records import write_atomically
 
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
 

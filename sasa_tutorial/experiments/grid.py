@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sasa_tutorial.evidence.study import Entry, Study
-from sasa_tutorial.evidence.tried import TRIED
+from sasa_tutorial.experiments.study import Entry, Study
+from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.series.execution import NotebookFailedError, execute
-from sasa_tutorial.series.index import write_index
-from sasa_tutorial.series.notebooks import Notebook, find_notebooks, select
-from sasa_tutorial.series.outcomes import NotebookResult
-from sasa_tutorial.series.records import Execution, fingerprint, load_executions, save_execution
-from sasa_tutorial.series.rendering import render
-from sasa_tutorial.series.report import Progress, result_line, summary
+from sasa_tutorial.notebook_runner.execution import NotebookFailedError, execute
+from sasa_tutorial.notebook_runner.index import write_index
+from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks, select
+from sasa_tutorial.notebook_runner.outcomes import NotebookResult
+from sasa_tutorial.notebook_runner.records import Execution, fingerprint, load_executions, save_execution
+from sasa_tutorial.notebook_runner.rendering import render
+from sasa_tutorial.notebook_runner.report import Progress, result_line, summary
 
 CELL_TIMEOUT = 3600.0  # seconds; the longest training cell of the profile "full" takes minutes
 

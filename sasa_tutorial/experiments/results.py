@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sasa_tutorial.evidence.grid import LESSONS, MORE_LESSONS, planned_runs
-from sasa_tutorial.evidence.study import Entry
+from sasa_tutorial.experiments.grid import LESSONS, MORE_LESSONS, planned_runs
+from sasa_tutorial.experiments.study import Entry
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from sasa_tutorial.series.outcomes import NotebookResult
+from sasa_tutorial.notebook_runner.outcomes import NotebookResult
 
 
 class Progress:

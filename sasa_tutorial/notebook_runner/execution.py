@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sasa_tutorial.series.outcomes import CellFailure
+from sasa_tutorial.notebook_runner.outcomes import CellFailure
 
 _T = TypeVar("_T")
 
@@ -45,7 +45,7 @@ def execute(
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from sasa_tutorial.series.kernel_processes import KernelProcesses
+    from sasa_tutorial.notebook_runner.kernel_processes import KernelProcesses
 
     begun: list[dict] = []
 

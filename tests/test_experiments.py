@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sasa_tutorial.evidence import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies
-from sasa_tutorial.evidence.comparison import (
+from sasa_tutorial.experiments import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies
+from sasa_tutorial.experiments.comparison import (
     best_profile,
     compare,
     comparison_table,
@@ -17,9 +17,9 @@ from sasa_tutorial.evidence.comparison import (
     distinct_comparisons,
     paired_difference,
 )
-from sasa_tutorial.evidence.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH
-from sasa_tutorial.evidence.runner import SLACK, expected_seconds
-from sasa_tutorial.evidence.study import Entry, Study
+from sasa_tutorial.experiments.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH
+from sasa_tutorial.experiments.runner import SLACK, expected_seconds
+from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.plan import plan_run

@@ -19,9 +19,9 @@ from PIL import Image
 
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.series import find_notebooks, run_series, select, write_index
-from sasa_tutorial.series.records import fingerprint
-from sasa_tutorial.series.rendering import render
+from sasa_tutorial.notebook_runner import find_notebooks, run_series, select, write_index
+from sasa_tutorial.notebook_runner.records import fingerprint
+from sasa_tutorial.notebook_runner.rendering import render
 
 needs_kernel = pytest.mark.skipif(importlib.util.find_spec("papermill") is None, reason="papermill is not installed")
 
@@ -244,7 +244,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
         import sys
         from pathlib import Path
         from sasa_tutorial import paths
-        from sasa_tutorial.series import run_series
+        from sasa_tutorial.notebook_runner import run_series
         paths.PACKAGE = Path({str(package)!r})
         try:
             run_series(profile="smoke", folder=Path({str(folder)!r}), out=Path({str(out)!r}))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sasa_tutorial.series.notebooks import Notebook, find_notebooks
-from sasa_tutorial.series.outcomes import CellFailure
-from sasa_tutorial.series.records import Execution, fingerprint, load_executions, write_atomically
-from sasa_tutorial.series.report import duration
+from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks
+from sasa_tutorial.notebook_runner.outcomes import CellFailure
+from sasa_tutorial.notebook_runner.records import Execution, fingerprint, load_executions, write_atomically
+from sasa_tutorial.notebook_runner.report import duration
 
 _THUMBNAIL_WIDTH = 640  # pixels: twice what the page shows, for dense screens
 

@@ -1,4 +1,4 @@
-"""The three Triton programs of local attention; `gpu.py` starts them. Only this file and `gpu_tiles.py` need Triton.
+"""The three Triton programs of local attention; `operator.py` starts them. Only this file and `tiles.py` need Triton.
 
 Every thread keeps S neighbouring pixels of a row, with all their channels, in registers. A column of the window is
 loaded once and used by each of the S pixels that see it, and every sum over channels stays inside a thread: P, the last
@@ -17,7 +17,7 @@ are constants of a compiled program: the channels of a pixel are one address and
 import triton
 import triton.language as tl
 
-from sasa_tutorial.kernels.gpu_tiles import (
+from sasa_tutorial.kernels.triton.tiles import (
     LN2,
     LOG2E,
     LOWEST,

@@ -1,6 +1,6 @@
 """Local attention in Triton on a CUDA device: logits and weights that never leave the registers.
 
-The arithmetic is in `gpu_programs.py`, in float32 whatever the inputs are; here it is decided how many pixels a program
+The arithmetic is in `programs.py`, in float32 whatever the inputs are; here it is decided how many pixels a program
 takes, and tensors become pointers and strides. No block size is searched for by trial and nothing is added atomically,
 so two runs on one device give the same bits.
 
@@ -50,13 +50,13 @@ def forward(
     """The weighted sum of the values in each window, and lse."""
     out, lse = torch.empty_like(v), empty_lse(q)
     if q.numel():
-        from sasa_tutorial.kernels import gpu_programs
+        from sasa_tutorial.kernels.triton import programs
 
         keys, rows, cols = _given(q, k, row, col)
         run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
         strides = _strides(q, keys, v, out)
         with _device(q):
-            gpu_programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
+            programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
     return out, lse
 
 
@@ -75,7 +75,7 @@ def backward(
     to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
     if not q.numel():
         return to_q, to_k, to_v, *(torch.zeros_like(or_nothing(table, q)) for table in (row, col))
-    from sasa_tutorial.kernels import gpu_programs
+    from sasa_tutorial.kernels.triton import programs
 
     keys, rows, cols = _given(q, k, row, col)
     units, (h, w) = q.shape[0] * q.shape[1], q.shape[3:]
@@ -89,7 +89,7 @@ def backward(
     to_row = lse.new_empty((*grid, segments, *row.shape) if row is not None else 1)
     to_col = lse.new_empty((*grid, *col.shape) if col is not None else 1)
     with _device(q):
-        gpu_programs.queries_program[grid](
+        programs.queries_program[grid](
             *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, to_q, to_row, to_col),
             *_strides(grad, q, keys, v, out, to_q),
             *sizes,
@@ -98,7 +98,7 @@ def backward(
         run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, to_keys, to_v))
         grid = run.pop("grid")
         del run["d_row"], run["C"]
-        gpu_programs.keys_program[grid](
+        programs.keys_program[grid](
             *(grad, q, keys, v, lse, mean, offsets, to_keys, to_v),
             *_strides(grad, q, keys, v, to_keys, to_v),
             *sizes,

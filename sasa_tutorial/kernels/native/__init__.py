@@ -1,0 +1,1 @@
+"""Local attention in C, for CPUs: compiled at its first use."""

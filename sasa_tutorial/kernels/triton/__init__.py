@@ -1,0 +1,1 @@
+"""Local attention in Triton, for CUDA devices."""
