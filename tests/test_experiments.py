@@ -20,7 +20,7 @@ from sasa_tutorial.experiments.comparison import (
 from sasa_tutorial.experiments.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH
 from sasa_tutorial.experiments.runner import SLACK, expected_seconds
 from sasa_tutorial.experiments.study import Entry, Study
-from sasa_tutorial.models import cifar_models
+from sasa_tutorial.models import cifar_models, cifar_resnet
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.profiles import PROFILES
@@ -80,7 +80,8 @@ def test_a_study_is_whole(study: Study):
     assert bool(study.source) == any(entry.published for entry in study.entries)
     for entry in study.entries:
         if entry.model in cifar_models():
-            defaults = inspect.signature(cifar_models()[entry.model]).parameters
+            builders = (cifar_models()[entry.model], cifar_resnet)
+            defaults = {k: v for build in builders for k, v in inspect.signature(build).parameters.items()}
             for name, value in entry.options.items():
                 assert value != defaults[name].default, f"{entry.label}: {name} is the default: another run of the same"
 
@@ -94,7 +95,7 @@ def test_every_network_of_the_grid_can_be_built_and_is_another(study: Study):
         network = plan.network().eval()
         with torch.no_grad():
             logits = network(torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32).sin())
-        found.add((plan.config["peak_lr"], *logits.flatten().tolist()))
+        found.add((plan.profile.recipe, *logits.flatten().tolist()))
     assert len(found) == len(study.entries), "two networks compute the same"
 
 
@@ -313,7 +314,7 @@ def test_a_conclusion_says_what_the_reference_and_lost_runs_are():
 
 
 def test_an_unknown_profile_is_named():
-    with pytest.raises(ValueError, match="profile must be smoke, laptop, gpu, full, got 'laptp'"):
+    with pytest.raises(ValueError, match="profile must be smoke, laptop, evening, gpu, full, got 'laptp'"):
         planned_runs("laptp")
 
 

@@ -5,6 +5,7 @@ validation images, and one seed each is a hint, not a verdict: seeds differ by a
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sasa_tutorial.experiments.study import Entry, Study
@@ -30,23 +31,22 @@ _BEFORE = {
 }
 
 
-def _entries(
-    model: str, variants: Mapping[str, Mapping[str, Any]], options: Mapping[str, Mapping[str, Any]]
-) -> tuple[Entry, ...]:
-    name = model.replace("_", " ")
-    reference = f"{name}: as before"
-    return (
-        Entry(label=reference, model=model, recipe=_BEFORE, against=reference),
-        *(
-            Entry(label=f"{name}: {label}", model=model, recipe=_BEFORE | change, against=reference)
-            for label, change in variants.items()
-        ),
-        *(
-            Entry(label=f"{name}: {label}", model=model, recipe=_BEFORE, options=change, against=reference)
-            for label, change in options.items()
-        ),
-    )
+_REFERENCE = "as before"
 
+
+def _tried(model: str, label: str = _REFERENCE, options: Mapping[str, Any] | None = None, **change: Any) -> Entry:
+    """The network with one change of the recipe, or of its options."""
+    name = model.replace("_", " ")
+    recipe = _BEFORE | change
+    against = f"{name}: {_REFERENCE}"
+    return Entry(label=f"{name}: {label}", model=model, options=options or {}, recipe=recipe, against=against)
+
+
+_relative = partial(_tried, "relative_offsets")
+_external = partial(_tried, "external_attention")
+_augmented = partial(_tried, "augmented_convolution")
+_convolution = partial(_tried, "convolution")
+_FREE = {"table_decay": 0.0}
 
 TRIED = Study(
     name="tried",
@@ -54,54 +54,34 @@ TRIED = Study(
     source="",
     trend="Every variant changes one setting of the recipe as it was before.",
     entries=(
-        *_entries(
-            "relative_offsets",
-            {
-                "float32": {"bfloat16": False},
-                "tables do not decay": {"table_decay": 0.0},
-                "tables do not decay, 8 x their rate": {"table_decay": 0.0, "table_rate": 8.0},
-                "twice the rate": {"peak_lr": 0.2},
-                "padding 2": {"padding": 2},
-                "alternating mirror images": {"flip": "alternating"},
-                "4 x the rate of norms and biases": {"vector_rate": 4.0},
-                "tables start at a tenth, 8 x their rate": {
-                    "table_decay": 0.0,
-                    "table_rate": 8.0,
-                    "table_start": 0.1,
-                },
-                "batches of 32": {"batch_size": 32, "peak_lr": 0.07},
-                "label smoothing 0.1": {"label_smoothing": 0.1},
-                "half the rate": {"peak_lr": 0.05},
-                "weights averaged over 1,000 steps": {"ema_decay": 0.999},
-            },
-            {
-                "blocks begin as their shortcuts": {"zero_residual": True},
-                "logits divided by √d": {"scaled": True},
-                "heads of at least 16 channels": {"head_channels": 16},
-                "heads of at least 4 channels": {"head_channels": 4},
-                "sinusoids instead": {"positions": "absolute"},
-                "sinusoids in queries and keys instead": {"positions": "absolute_qk"},
-            },
-        ),
-        *_entries(
-            "external_attention",
-            {
-                "memories do not decay": {"table_decay": 0.0},
-                "memories do not decay, 8 x their rate": {"table_decay": 0.0, "table_rate": 8.0},
-                "memories do not decay, 32 x their rate": {"table_decay": 0.0, "table_rate": 32.0},
-                "memories start 4 x as large": {"table_decay": 0.0, "table_start": 4.0},
-            },
-            {},
-        ),
-        *_entries(
-            "augmented_convolution",
-            {
-                "tables do not decay, 8 x their rate": {"table_decay": 0.0, "table_rate": 8.0},
-                "tables do not decay, 32 x their rate": {"table_decay": 0.0, "table_rate": 32.0},
-            },
-            {},
-        ),
-        *_entries("convolution", {"twice the rate": {"peak_lr": 0.2}, "padding 2": {"padding": 2}}, {}),
+        _relative(),
+        _relative("float32", bfloat16=False),
+        _relative("tables do not decay", **_FREE),
+        _relative("tables do not decay, 8 x their rate", **_FREE, table_rate=8.0),
+        _external(),
+        _external("memories do not decay, 8 x their rate", **_FREE, table_rate=8.0),
+        _augmented(),
+        _augmented("tables do not decay, 8 x their rate", **_FREE, table_rate=8.0),
+        _relative("twice the rate", peak_lr=0.2),
+        _convolution(),
+        _convolution("twice the rate", peak_lr=0.2),
+        _relative("padding 2", padding=2),
+        _relative("blocks begin as their shortcuts", {"zero_residual": True}),
+        _relative("tables start at a tenth, 8 x their rate", **_FREE, table_rate=8.0, table_start=0.1),
+        _relative("logits divided by √d", {"scaled": True}),
+        _relative("alternating mirror images", flip="alternating"),
+        _relative("4 x the rate of norms and biases", vector_rate=4.0),
+        _external("memories do not decay, 32 x their rate", **_FREE, table_rate=32.0),
+        _augmented("tables do not decay, 32 x their rate", **_FREE, table_rate=32.0),
+        _relative("batches of 32", batch_size=32, peak_lr=0.07),
+        _relative("label smoothing 0.1", label_smoothing=0.1),
+        _relative("weights averaged over 1,000 steps", ema_decay=0.999),
+        _relative("heads of at least 16 channels", {"head_channels": 16}),
+        _relative("heads of at least 4 channels", {"head_channels": 4}),
+        _relative("sinusoids instead", {"positions": "absolute"}),
+        _relative("sinusoids in queries and keys instead", {"positions": "absolute_qk"}),
+        _external("memories start 4 x as large", **_FREE, table_start=4.0),
+        _convolution("padding 2", padding=2),
     ),
     reference="relative offsets: as before",
     metric="val_top1",
