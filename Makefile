@@ -47,8 +47,9 @@ notebooks: setup  ## Execute the notebooks in place and clean them, before a com
 	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --coalesce-streams --execute --inplace $(NOTEBOOKS)
 	$(BIN)/$(CLEAN_NOTEBOOK) $(NOTEBOOKS)
 
-results: setup  ## Bring the table of results in the README up to date
+results: setup  ## Bring the tables of results in README.md and data/README.md up to date
 	$(BIN)/sasa-tutorial results --update README.md
+	$(BIN)/sasa-tutorial results --update data/README.md
 
 lock: setup  ## Renew uv.lock from pyproject.toml
 	$(BIN)/uv lock --upgrade

@@ -131,7 +131,7 @@ def train(
 @click.option(
     "--update",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Write the table into this file, between its marks.",
+    help="Write the tables into this file, between its marks.",
 )
 @click.option(
     "--profile",
@@ -142,39 +142,42 @@ def train(
 def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path | None, profile: str) -> None:
     """Show what the recorded runs on CIFAR-100 came to: mean and standard deviation over seeds.
 
-    With --study: the papers' numbers beside ours, the differences seed by seed, and what they decide.
+    With --study: the papers' numbers beside ours, the differences, and what they decide.
     """
-    from sasa_tutorial.experiments.results import (
-        lesson_rows,
-        markdown_table,
-        missing_runs,
-        plain_table,
-        with_current_table,
+    from sasa_tutorial.experiments.comparison import best_profile, compare, findings
+    from sasa_tutorial.experiments.grid import studies
+    from sasa_tutorial.experiments.result_tables import (
+        aligned,
+        comparison_table,
+        conclusion,
+        lesson_tables,
+        tried_table,
+        with_current_tables,
     )
+    from sasa_tutorial.experiments.result_tables import markdown as as_markdown
+    from sasa_tutorial.experiments.results import lesson_rows, missing_runs
+    from sasa_tutorial.experiments.tried import TRIED
     from sasa_tutorial.training.records import all_records, committed_records, read_records
 
     records = read_records(committed_records())
+    layout = as_markdown if markdown else aligned
     if update is not None:
-        update.write_text(with_current_table(update.read_text(encoding="utf-8"), records), encoding="utf-8")
-        click.echo(f"the table in {update} is current")
+        update.write_text(with_current_tables(update.read_text(encoding="utf-8"), records), encoding="utf-8")
+        click.echo(f"the tables in {update} are current")
     elif missing:
         lacking = missing_runs(all_records(), "full" if profile == "auto" else profile, study)
         for plan in lacking:
             click.echo(str(plan))
         click.echo(f"planned runs without a record: {len(lacking)}")
     elif study:
-        from sasa_tutorial.experiments.comparison import best_profile, compare, comparison_table, conclusion
-        from sasa_tutorial.experiments.grid import studies
-
         for chosen in studies(study):
             shown = best_profile(chosen, records) if profile == "auto" else profile
-            found = compare(chosen, records, shown)
-            click.echo(
-                f"{chosen.question}\n\n{comparison_table(chosen, found)}\n\n{conclusion(chosen, found, shown)}\n"
-            )
+            known = findings(records, shown)
+            found = compare(chosen, records, shown, known)
+            table = tried_table if chosen is TRIED else comparison_table
+            click.echo(f"{chosen.question}\n\n{layout(table(chosen, found))}\n\n{conclusion(chosen, found, known)}\n")
     else:
-        rows = lesson_rows(records)
-        click.echo(markdown_table(rows) if markdown else plain_table(rows))
+        click.echo(lesson_tables(lesson_rows(records), layout))
 
 
 @cli.command()

@@ -10,16 +10,21 @@ import torch
 
 from sasa_tutorial.experiments import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies
 from sasa_tutorial.experiments.comparison import (
+    LEVEL,
+    SeedSpread,
     best_profile,
     compare,
-    comparison_table,
-    conclusion,
-    distinct_comparisons,
-    paired_difference,
+    difference,
+    findings,
+    holm,
+    planned_comparisons,
+    seed_spread,
 )
-from sasa_tutorial.experiments.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH
+from sasa_tutorial.experiments.grid import EXTENT, LARGE, LESSONS, POSITIONS, RECIPE, WIDTH, study_plans
+from sasa_tutorial.experiments.result_tables import comparison_table, conclusion, markdown, tried_table
 from sasa_tutorial.experiments.runner import SLACK, expected_seconds
 from sasa_tutorial.experiments.study import Entry, Study
+from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.models import cifar_models, cifar_resnet
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.plan import plan_run
@@ -51,10 +56,25 @@ def test_the_most_valuable_runs_come_first():
     assert [plan.model for plan in plans[:7]] == list(cifar_models())
     recipe = [plan for plan in plans if plan.config["peak_lr"] != 0.4 and plan.config["epochs"] == 40]
     assert plans[7:11] == recipe and {plan.model for plan in recipe} == {"convolution", "relative_offsets"}
-    lessons = [plan.seed for plan in plans[11:39]]
-    assert lessons == [seed for seed in (1, 2, 3, 4) for _ in range(7)]
-    assert all(plan.options or plan.profile.width != 1 for plan in plans[39:-3])
+    assert [plan.seed for plan in plans[11:25]] == [seed for seed in (1, 2) for _ in range(7)]
+    core = plans[25:45]
+    asked = {study.name for study in STUDIES for plan in core for p in study_plans(study, "full") if p == plan}
+    assert asked >= {"positions", "logits", "stem", "groups", "extent", "normalization", "share", "recalibration"}
+    assert [plan.options["positions"] for plan in core[:6]] == ["absolute", "absolute_qk"] * 3
+    assert all(plan.seed == 0 for plan in core[6:])
     assert [plan.model for plan in plans[-3:]] == ["wide_resnet", "wide_resnet", "relative_offsets"]
+
+
+def test_an_evening_asks_the_recipe_in_its_own_study():
+    names = {study.name for study in STUDIES if "evening" in study.profiles}
+    assert "tried" in names and "recipe" not in names
+    assert TRIED.profiles == ("evening",) and len(TRIED.entries) > 8 + len({e.model for e in TRIED.entries})
+    for entry in TRIED.entries:  # one change at a time, or a pair that is named
+        reference = TRIED.reference_of(entry)
+        assert reference.model == entry.model and set(entry.recipe) == set(reference.recipe)
+        changed = {name for name, value in entry.recipe.items() if reference.recipe[name] != value} | set(entry.options)
+        assert bool(changed) == (entry is not reference)
+        assert entry.recipe["epochs"] >= 4, "shorter runs turn the order around"
 
 
 def test_the_ablations_of_the_papers_are_all_there():
@@ -69,7 +89,10 @@ def test_the_ablations_of_the_papers_are_all_there():
     assert varied("share", "kappa") == varied("share", "upsilon") == [None, None, 0.5, 0.75, 1.0]
     assert varied("codes", "positions") == ["none", "sine", "coordinates", None]
     assert varied("slots", "slots") == [8, 16, 32, None, 128, 256]
-    assert len(POSITIONS.entries) == 3 and len(studies(("stem",))[0].entries) == 4
+    assert (
+        varied("positions", "positions") == [None, "absolute", "absolute_qk", None]
+        and len(studies(("stem",))[0].entries) == 4
+    )
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
@@ -131,132 +154,184 @@ def test_a_row_is_the_mean_of_its_own_finished_runs():
     assert row.deviation("test_top1") == pytest.approx(statistics.stdev(values.values()))
 
 
-def test_lessons_that_have_not_run_are_rows_too():
-    rows = lesson_rows(recorded(LESSONS["convolution"], {0: 20.0}, "laptop"))
-    assert [row.profile for row in rows] == ["full"] * 7 + ["laptop"] * 7
-    assert [row.n for row in rows] == [0] * 7 + [1] + [0] * 6
-    assert [row.entry.model for row in lesson_rows([], ("convolution",))] == ["convolution"]
+def test_only_lessons_that_ran_are_rows_beside_what_they_are_compared_with():
+    records = [
+        *recorded(LESSONS["convolution"], {0: 20.0}, "laptop"),
+        *recorded(LESSONS["global attention"], {0: 20.0}, "laptop"),
+        *recorded(LESSONS["attention stem"], {0: 20.0}, "laptop"),
+        *recorded(LESSONS["convolution"], {0: 60.0}, "evening"),
+    ]
+    rows = [(row.profile, row.entry.model) for row in lesson_rows(records)]
+    laptop = [("laptop", name) for name in ("convolution", "global_attention", "attention_stem")]
+    assert rows == [("evening", "convolution"), *laptop]
+    rows = [row.entry.model for row in lesson_rows(records, ("global_attention",)) if row.profile == "laptop"]
+    assert rows == ["convolution", "global_attention"]
+    assert lesson_rows([]) == []
 
 
-# Differences, seed by seed
+def test_times_of_two_devices_are_not_averaged():
+    records = [
+        *recorded(LESSONS["convolution"], {0: 1.0, 1: 1.0}, device="one thread", train_seconds=100.0),
+        *recorded(LESSONS["convolution"], {2: 1.0}, device="two threads", train_seconds=10.0),
+    ]
+    row = row_of(LESSONS["convolution"], "full", records)
+    assert (row.device, row.seconds, row.n) == ("one thread", 100.0, 3)
 
 
-def rows_with(first: dict[int, float], second: dict[int, float]):
-    one, other = EXTENT["3 x 3"], EXTENT["7 x 7"]
-    return row_of(one, "full", recorded(one, first)), row_of(other, "full", recorded(other, second))
+# Differences and what may be said of them
+
+SPREAD = SeedSpread(sigma=0.5, freedom=14, networks=7, correlation=None, reruns=None)
 
 
-def test_the_paired_test_is_the_one_computed_by_hand():
-    """Differences 1, 2, 4: mean 7/3, sample deviation √(7/3), t = mean / (deviation / √3) = √7.
-
-    With 2 degrees of freedom P(|T| > t) = 1 - t / √(t² + 2), and the quantile of 97.5 % is 4.30265.
-    """
-    found = paired_difference(*rows_with({0: 71.0, 1: 74.0, 2: 74.0}, {2: 70.0, 1: 72.0, 0: 70.0}))
-    t, half = math.sqrt(7), 4.30265 * math.sqrt(7) / 3
-    assert found.n == 3 and found.mean == pytest.approx(7 / 3)
-    assert found.p == pytest.approx(1 - t / math.sqrt(t**2 + 2))
-    assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half), abs=1e-4)
-    assert not found.decided
-
-
-def test_only_common_seeds_are_pairs():
-    found = paired_difference(*rows_with({0: 71.0, 1: 74.0, 5: 0.0}, {1: 70.0, 0: 70.0, 6: 99.0}))
-    assert found.n == 2 and found.mean == pytest.approx(2.5)
+def test_a_difference_is_measured_in_the_pooled_spread_of_a_seed():
+    """Means 71 and 70 of 3 and 2 seeds, σ = 0.5: t = 1 / (0.5 √(1/3 + 1/2)) = 2.1909; the quantile of 97.5 % for 14
+    degrees of freedom is 2.14479."""
+    found = difference([70.0, 71.0, 72.0], [69.0, 71.0], SPREAD)
+    deviation = 0.5 * math.sqrt(1 / 3 + 1 / 2)
+    assert found.mean == pytest.approx(1.0)
+    assert (found.low, found.high) == pytest.approx((1 - 2.14479 * deviation, 1 + 2.14479 * deviation), abs=1e-5)
+    # P(|T| > t) for 14 degrees of freedom by numerical integration of the density.
+    density = torch.linspace(1 / deviation, 200, 2_000_001, dtype=torch.float64)
+    values = math.gamma(7.5) / (math.sqrt(14 * math.pi) * math.gamma(7)) * (1 + density**2 / 14) ** -7.5
+    assert found.p == pytest.approx(2 * torch.trapezoid(values, density).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("seeds", [0, 1])
-def test_less_than_two_seeds_decide_nothing(seeds):
-    found = paired_difference(*rows_with({0: 90.0}, {0: 10.0} if seeds else {1: 10.0}))
-    assert found.n == seeds and found.p is None and found.low is None and not found.decided
+@pytest.mark.parametrize(("ours", "theirs"), [([90.0], [10.0, 11.0]), ([90.0, 91.0], [10.0]), ([], [1.0, 2.0])])
+def test_single_seeds_are_not_compared(ours, theirs):
+    assert difference(ours, theirs, SPREAD) is None
 
 
-@pytest.mark.parametrize("values", [((71.0, 72.0), (70.0, 71.0)), ((16.90, 17.35), (16.10, 16.55))], ids=str)
-def test_differences_without_spread_decide_nothing(values):
-    found = paired_difference(*rows_with(*(dict(enumerate(accuracies)) for accuracies in values)))
-    assert found.mean == pytest.approx(values[0][0] - values[1][0]) and found.p is None and not found.decided
+def test_without_a_spread_nothing_is_compared():
+    nothing = SeedSpread(sigma=None, freedom=0, networks=0, correlation=None, reruns=None)
+    assert difference([70.0, 70.0], [71.0, 71.0], nothing) is None
+    equal = seed_spread(recorded(LESSONS["convolution"], {0: 70.0, 1: 70.0}), "full")
+    assert difference([70.0, 70.0], [71.0, 71.0], equal) is None, "equal runs leave no spread to measure with"
+
+
+def test_the_spread_is_pooled_over_networks_and_reruns_count_apart():
+    records = [
+        *recorded(LESSONS["convolution"], {0: 70.0, 1: 72.0}),  # variance 2, one degree
+        *recorded(LESSONS["local attention"], {0: 60.0, 1: 61.0, 2: 62.0}),  # variance 1, two degrees
+        *recorded(LESSONS["attention stem"], {0: 50.0}),
+        *recorded(LESSONS["attention stem"], {0: 51.0}, date="another"),
+        *recorded(LESSONS["convolution"], {0: 20.0, 1: 90.0}, "laptop"),
+    ]
+    found = seed_spread(records, "full")
+    assert found.sigma == pytest.approx(math.sqrt((2 + 2 * 1) / 3)) and (found.freedom, found.networks) == (3, 2)
+    assert found.reruns == pytest.approx(math.sqrt(0.5))
+    assert found.correlation == pytest.approx(1.0), "seed 1 is the luckier one in both"
+
+
+def test_lucky_seeds_are_a_correlation():
+    records = [
+        *recorded(LESSONS["convolution"], {0: 70.0, 1: 71.0, 2: 72.0}),
+        *recorded(LESSONS["local attention"], {0: 62.0, 1: 61.0, 2: 60.0}),
+    ]
+    assert seed_spread(records, "full").correlation == pytest.approx(-1.0)
+
+
+def test_holm_goes_down_the_fixed_family_and_stops_at_the_first_that_fails():
+    ps = {"a": 0.001, "b": 0.012, "c": 0.0165, "d": 0.2}
+    assert holm(ps, 4) == {"a", "b", "c"}, "0.05/4, 0.05/3, 0.05/2: all hold; d fails"
+    assert holm(ps, 40) == {"a"}, "0.05/40 = 0.00125 holds for a, 0.05/39 fails for b"
+    assert holm({"a": 0.02, "b": 0.001}, 3) == {"b", "a"} and holm({"a": 0.026, "b": 0.001}, 3) == {"b"}
+    assert holm({}, 3) == set()
+
+
+def test_more_records_do_not_move_the_family():
+    few = list(recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3}))
+    assert findings(few, "full").family == findings([], "full").family == len(planned_comparisons("full")) > 30
 
 
 VERDICTS = {
     "confirmed": {0: 60.0, 1: 60.1, 2: 60.2},  # published: 3 x 3 is one point below 7 x 7
     "opposite": {0: 80.0, 1: 80.1, 2: 80.2},
-    "not decided by 3 seeds": {0: 60.0, 1: 80.0, 2: 71.0},
-    "not decided by 1 seed": {0: 10.0},
-    "not run yet": {},
+    "not decided": {0: 70.0, 1: 70.2, 2: 70.0},
+    "one seed": {0: 10.0},
 }
 
 
+@pytest.mark.parametrize("profile", ["full", "gpu", "evening"])
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_a_verdict_says_what_the_seeds_decide(verdict):
-    reference = recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1})
-    records = [*recorded(EXTENT["3 x 3"], VERDICTS[verdict]), *reference]
-    found = compare(EXTENT, records, "full")
-    assert found[0].verdict == verdict and found[2].verdict == "reference" and found[1].verdict == "not run yet"
-    text = conclusion(EXTENT, found, "full")
+def test_a_verdict_says_what_the_seeds_decide(verdict, profile):
+    reference = recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1}, profile)
+    records = [*recorded(EXTENT["3 x 3"], VERDICTS[verdict], profile), *reference]
+    found = compare(EXTENT, records, profile)
+    assert [c.verdict for c in found] == [verdict, "reference"], "what has not run is no row"
+    text = conclusion(EXTENT, found, findings(records, profile))
     assert text.startswith("Published (SASA, Table 4, test): Accuracy grows with the window")
-    assert ("profile full, on a GPU, with" in text) == (verdict != "not run yet")
+    assert text.endswith("3 of the study's 5 networks have not run under this profile.")
     assert (f", {verdict}." in text) == (verdict in ("confirmed", "opposite"))
-    table = comparison_table(EXTENT, found).splitlines()
-    assert len(table) == 7 and f"| {verdict} |" in table[2] and "| 76.4 |" in table[2]
+    assert ("One seed, so not compared: 3 x 3." in text) == (verdict == "one seed")
+    table = markdown(comparison_table(EXTENT, found)).splitlines()
+    assert len(table) == 4 and f"| {verdict} |" in table[2] and "| 76.4 |" in table[2]
+
+
+def test_after_three_epochs_nothing_is_confirmed():
+    reference = recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1}, "laptop")
+    epochs = PROFILES["laptop"].recipe.epochs
+    for verdict, word in (("confirmed", "lower"), ("opposite", "higher")):
+        records = [*recorded(EXTENT["3 x 3"], VERDICTS[verdict], "laptop"), *reference]
+        assert compare(EXTENT, records, "laptop")[0].verdict == f"{word} after {epochs} epochs"
+        reference = records[3:]
+
+
+def test_a_difference_that_is_small_among_so_many_questions_is_not_decided():
+    records = [*recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.5}), *recorded(EXTENT["3 x 3"], {0: 66.0, 1: 66.5})]
+    found = compare(EXTENT, records, "full")[0]
+    family = len(planned_comparisons("full"))
+    assert LEVEL / family < found.difference.p < LEVEL and not found.decided and found.verdict == "not decided"
 
 
 def test_without_a_published_number_a_difference_is_higher_or_lower():
     values = {0: 70.0, 1: 70.3, 2: 70.1}
     records = [
         *recorded(LESSONS["convolution"], values),
-        *recorded(LESSONS["local attention"], {seed: value - 2 - seed / 10 for seed, value in values.items()}),
+        *recorded(LESSONS["local attention"], {seed: value - 9 - seed / 10 for seed, value in values.items()}),
     ]
     found = {c.row.entry.label: c.verdict for c in compare(LESSONS, records, "full")}
-    assert found["local attention"] == "lower" and found["convolution"] == "reference"
+    assert found == {"convolution": "reference", "local attention": "lower"}
 
 
-def test_a_run_that_cannot_be_compared_says_why():
+def test_runs_that_diverged_are_said():
     lost = {"status": "diverged", "val_top1": None, "test_top5": None}
     records = [
         *recorded(EXTENT["7 x 7"], {0: 70.0, 1: 71.0}),
         *recorded(EXTENT["3 x 3"], {0: None}, **lost),
-        *recorded(EXTENT["5 x 5"], {2: 69.0}),
         *recorded(EXTENT["9 x 9"], {1: 71.5}),
     ]
     found = compare(EXTENT, records, "full")
-    assert [c.verdict for c in found] == [
-        "diverged",
-        "no seed in common",
-        "reference",
-        "not decided by 1 seed",
-        "not run yet",
-    ]
-    text = conclusion(EXTENT, found, "full")
-    assert text.endswith("Diverged: 3 x 3. Not run yet: 11 x 11. No seed in common: 5 x 5.")
-    text = conclusion(EXTENT, compare(EXTENT, records[2:4], "full"), "full")
-    assert "there is no pair of runs to compare yet. Diverged: 3 x 3. Not run yet: 9 x 9, 11 x 11." in text
+    assert [c.verdict for c in found] == ["diverged", "reference", "one seed"]
+    text = conclusion(EXTENT, found, findings(records, "full"))
+    assert text.endswith("One seed, so not compared: 9 x 9. Diverged: 3 x 3. 2 of the study's 5 networks have not run "
+                         "under this profile.")  # fmt: skip
+    alone = compare(EXTENT, records[3:], "full")
+    assert [c.verdict for c in alone] == ["one seed"], "there is no reference to compare with"
 
 
 def test_what_is_decided_is_told_in_one_sentence():
     records = [
         *recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1}),
-        *recorded(EXTENT["3 x 3"], {0: 60.0, 1: 60.301, 2: 60.1}),
-        *recorded(EXTENT["9 x 9"], {0: 71.0, 1: 71.4, 2: 71.2}),
-        *recorded(EXTENT["11 x 11"], {0: 71.0, 1: 70.0, 2: 70.2}),
+        *recorded(EXTENT["3 x 3"], {0: 60.0, 1: 60.3, 2: 60.1}),
+        *recorded(EXTENT["11 x 11"], {0: 70.0, 1: 70.4, 2: 70.2}),
     ]
     found = compare(EXTENT, records, "full")
-    assert conclusion(EXTENT, found, "full").endswith(
-        "with 3 seeds: 3 x 3 is 10.00 points below 7 x 7 (p < 0.001), confirmed; "
-        "9 x 9 is 1.07 points above 7 x 7 (p < 0.001), confirmed. Not decided: 11 x 11. Not run yet: 5 x 5."
+    assert (
+        "Here (full, 40 epochs): 3 x 3 is 10.00 points below 7 x 7 (p < 0.001), confirmed. Not decided: 11 x 11."
+        in conclusion(EXTENT, found, findings(records, "full"))
     )
-    assert "| < 0.001 |" in comparison_table(EXTENT, found).splitlines()[2]
+    assert "| < 0.001 |" in markdown(comparison_table(EXTENT, found)).splitlines()[2]
 
 
-def test_choices_are_compared_on_validation():
+def test_tried_recipes_are_differences_of_validation():
+    reference, variant = TRIED.entries[0], TRIED.entries[2]
     records = [
-        r
-        for entry, value in zip(RECIPE.entries, range(60, 66), strict=True)
-        for r in recorded(entry, {0: 1.0}, val_top1=float(value))
+        *recorded(reference, {0: 1.0}, "evening", val_top1=40.0),
+        *recorded(variant, {0: 1.0}, "evening", val_top1=41.5),
     ]
-    found = compare(RECIPE, records, "full")
-    assert found[2].difference.mean == 1.0, "of validation, not of test"
-    table = comparison_table(RECIPE, found)
-    assert "Validation top-1, %" in table and "Test" not in table and "| 62.0 |" in table
-    assert "Published" not in table, "nothing was"
+    table = tried_table(TRIED, compare(TRIED, records, "evening"))
+    assert table[1] == [reference.label, "40.0", "", "a GPU"]
+    assert table[2] == [variant.label, "41.5", "+1.50", "a GPU"]
 
 
 def test_the_largest_profile_that_is_complete_is_shown():
@@ -281,36 +356,35 @@ def test_a_run_is_expected_to_take_what_its_like_took_here():
 
 def test_each_width_is_compared_with_its_own_convolution_and_each_rate_with_its_own_network():
     for study in (WIDTH, RECIPE):
-        found = compare(study, [], "full")
-        ours = [(c.row.entry, c.reference.entry) for c in found if c.difference is not None]
-        references = [c.row.entry.label for c in found if c.difference is None]
+        records = [r for entry in study.entries for r in recorded(entry, {0: 1.0, 1: 2.0})]
+        found = compare(study, records, "full")
+        ours = [(c.row.entry, c.reference.entry) for c in found if c.verdict != "reference"]
+        references = [c.row.entry.label for c in found if c.verdict == "reference"]
         assert references == [entry.label for entry in study.entries if study.reference_of(entry) is entry]
         assert ours and all(entry.width == other.width for entry, other in ours)
         assert study is WIDTH or all(entry.model == other.model for entry, other in ours)
-        assert "| Minus reference, points (95 %) |" in comparison_table(study, found)
+        assert "Minus reference (95 %)" in comparison_table(study, found)[0]
 
 
 def test_two_studies_that_ask_about_the_same_networks_are_one_comparison():
-    found = distinct_comparisons([])
-    asked = sum(c.difference is not None for study in STUDIES if study.seeds > 1 for c in compare(study, [], "full"))
-    pairs = [(c.row.entry.label, c.reference.entry.label) for c in found.values()]
-    assert len(found) < asked and pairs.count(("relative offsets", "convolution")) == 1
+    asked = [
+        (entry, study.reference_of(entry))
+        for study in STUDIES
+        if study.seeds > 1
+        for entry in study.entries
+        if study.reference_of(entry) is not entry
+    ]
+    pairs = [(entry.label, reference.label) for entry, reference in planned_comparisons("full").values()]
+    assert len(pairs) < len(asked) and pairs.count(("relative offsets", "convolution")) == 1
     assert ("attention in 1, 2, 3, 4", "attention nowhere") not in pairs, "the lessons ask it already"
 
 
 def test_a_small_published_difference_is_none():
     groups, values = studies(("groups",))[0], {0: 70.0, 1: 70.3, 2: 70.1}
-    early = {seed: value + 2 + seed / 10 for seed, value in values.items()}
+    early = {seed: value + 9 + seed / 10 for seed, value in values.items()}
     records = [*recorded(groups["attention nowhere"], values), *recorded(groups["attention in 1"], early)]
     found = {c.row.entry.label: c for c in compare(groups, records, "full")}
     assert found["attention in 1"].verdict == "higher", "0.2 points of 50,000 images were published: nothing to confirm"
-
-
-def test_a_conclusion_says_what_the_reference_and_lost_runs_are():
-    records = list(recorded(EXTENT["3 x 3"], {0: 70.0, 1: 71.0}))
-    lost = recorded(EXTENT["3 x 3"], {2: None}, status="diverged", val_top1=None, test_top5=None)
-    text = conclusion(EXTENT, compare(EXTENT, [*records, *lost], "full"), "full")
-    assert "The reference 7 x 7 has not run yet." in text and "1 of 3 runs of 3 x 3 diverged." in text
 
 
 def test_an_unknown_profile_is_named():

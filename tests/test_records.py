@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from sasa_tutorial.experiments.results import lesson_rows, markdown_table, plain_table, with_current_table
+from sasa_tutorial.experiments.result_tables import aligned, lesson_tables, with_current_tables
+from sasa_tutorial.experiments.results import lesson_rows
 from sasa_tutorial.training.plan import plan_run
 from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
 from tests.conftest import ROOT
@@ -102,19 +103,33 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
     assert read_records(tmp_path / "none.jsonl") == []
 
 
-def test_the_table_shows_means_and_what_has_not_run():
+def test_the_table_shows_means_of_what_has_run_and_nothing_else():
     values = [74.0, 75.5, 73.2]
-    table = markdown_table(lesson_rows(record(seed=seed, test_top1=v) for seed, v in enumerate(values)))
-    convolution, after = table.splitlines()[2:4]
-    assert "| 75.0 ± 0.0 | 74.2 ± 1.2 | 3 of 5 | 55 | a GPU |" in convolution
-    assert after.startswith("| global_attention | full | 45,000 | 40 | – |") and after.endswith("| not run yet |")
+    text = lesson_tables(lesson_rows(record(seed=seed, test_top1=v) for seed, v in enumerate(values)))
+    setting, _, header, rule, *rows = text.splitlines()
+    assert setting == (
+        "**full**: 45,000 training images, 40 epochs; 5,000 validation and 10,000 test images. Times: a GPU."
+    )
+    assert rows == ["| convolution | 11.00 M | 1,200 | 75.0 ± 0.0 | 74.2 ± 1.2 | 3 | 0.9 |"]
+    assert header.count("|") == rule.count("|") == 8
+    assert "not run" not in text and lesson_tables([]).startswith("Nothing has run yet")
+
+
+def test_each_profile_says_how_many_images_stand_behind_its_numbers():
+    laptop = plan_run("convolution", "laptop", 0)
+    records = [record(), record(profile="laptop", config=laptop.config, device="two threads", train_seconds=1300.0)]
+    text = lesson_tables(lesson_rows(records), aligned)
+    sizes = laptop.profile
+    assert f"{sizes.validation_images or 5000:,} validation and {sizes.test_images or 10000:,} test images" in text
+    assert text.index("full: 45,000") < text.index("laptop: ") and "Times: two threads." in text
+    assert text.splitlines()[-1].split()[-2:] == ["1", "22"], "one seed, 22 minutes"
 
 
 def test_a_diverged_run_is_shown_and_not_averaged():
     lost = record(seed=1, status="diverged", val_top1=None, test_top1=None, test_top5=None)
-    assert "| 75.0 | 74.5 | 1 of 5 (1 diverged) |" in markdown_table(lesson_rows([record(), lost]))
-    assert "| – | – | 0 of 5 (1 diverged) |" in markdown_table(lesson_rows([lost]))
-    assert "1 of 5 (1 diverged)" in plain_table(lesson_rows([record(), lost]))
+    assert "| 75.0 | 74.5 | 1 (1 diverged) |" in lesson_tables(lesson_rows([record(), lost]))
+    assert "| – | – | 0 (1 diverged) |" in lesson_tables(lesson_rows([lost]))
+    assert "1 (1 diverged)" in lesson_tables(lesson_rows([record(), lost]), aligned)
 
 
 def test_only_planned_runs_on_real_images_become_evidence():
@@ -128,23 +143,28 @@ def test_only_planned_runs_on_real_images_become_evidence():
         assert plan.records != committed_records()
 
 
-def test_a_table_is_written_between_its_marks():
+def test_tables_are_written_between_their_marks():
     document = "before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n"
-    current = with_current_table(document, [record()])
-    assert current.startswith("before\n<!-- results: begin -->\n| Network |") and "old" not in current
+    current = with_current_tables(document, [record()])
+    assert current.startswith("before\n<!-- results: begin -->\n**full**: ") and "old" not in current
     assert current.endswith("|\n<!-- results: end -->\nafter\n")
-    with pytest.raises(ValueError, match="no place for the table"):
-        with_current_table("nothing here", [])
+    tried = with_current_tables("<!-- tried: begin -->old<!-- tried: end -->", [])
+    assert tried.startswith("<!-- tried: begin -->\n| Variant |") and "old" not in tried
+    with pytest.raises(ValueError, match="no place for a table"):
+        with_current_tables("nothing here", [])
+    with pytest.raises(ValueError, match="no <!-- results: end --> after it"):
+        with_current_tables("<!-- results: begin -->", [])
 
 
 def test_committed_records_are_readable_and_real():
     for entry in read_records(committed_records()):
-        assert entry.dataset == "cifar100" and entry.profile in ("laptop", "gpu", "full")
+        assert entry.dataset == "cifar100" and entry.profile in ("laptop", "evening", "gpu", "full")
         assert entry.status in ("finished", "diverged") and "steps" not in entry.config
 
 
-def test_the_table_in_the_readme_is_current():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme == with_current_table(readme, read_records(committed_records())), (
-        "run: sasa-tutorial results --update README.md"
+@pytest.mark.parametrize("name", ["README.md", "data/README.md"])
+def test_the_tables_of_the_documents_are_current(name):
+    document = (ROOT / name).read_text(encoding="utf-8")
+    assert document == with_current_tables(document, read_records(committed_records())), (
+        f"run: sasa-tutorial results --update {name}"
     )

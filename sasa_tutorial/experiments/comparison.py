@@ -1,39 +1,52 @@
-"""What the runs of a study say: each network against the study's reference, seed by seed, and the verdict.
+"""What the runs of a study say: each network against the study's reference, and what may be concluded.
 
-Runs with the same seed see the same images in the same order, so their difference is taken pair by pair. Whether the
-mean of n differences is more than chance is asked of a t distribution with n - 1 degrees of freedom: Student 1908.
+Three seeds of one network say little about how far seeds scatter; all networks of a profile together say it well. So
+the spread σ of a seed is pooled over them, and a difference of two means is measured in its own standard deviation,
+σ √(1/n + 1/m), against Student's distribution with the pooled degrees of freedom: one-way analysis of variance (Fisher
+1925). Because dozens of questions are asked of the same records, a verdict is given by Holm's step-down procedure over
+the fixed family of all planned comparisons (Holm 1979), whatever has run of them.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from sasa_tutorial.experiments.grid import STUDIES
-from sasa_tutorial.experiments.results import NOTHING, Row, mean_cell, row_of
-from sasa_tutorial.experiments.study import Study
+from sasa_tutorial.experiments.results import Row, row_of
+from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record
 
-LEVEL = 0.05  # a difference as large as this by chance once in twenty comparisons
+LEVEL = 0.05  # the chance of one wrong verdict or more in the whole family
 METRIC = "test_top1"
-METRIC_WORDS = {"test_top1": "Test top-1", "val_top1": "Validation top-1"}
 CLEAR = 0.25  # points: a smaller published difference is within the chance of 50,000 test images
 PROFILE_ORDER = ("full", "gpu", "evening", "laptop")
+FIRST_LOOK = ("laptop",)  # too short to confirm or contradict anything: orders turn around later
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSpread:
+    """How far equal networks scatter, under one profile, in points."""
+
+    sigma: float | None  # standard deviation over seeds, pooled over the networks; None where no two seeds have run
+    freedom: int  # degrees of freedom of that
+    networks: int  # with two seeds or more
+    correlation: float | None  # of two networks over the same seeds, on average over all pairs
+    reruns: float | None  # standard deviation of runs with the same seed, pooled; None where none was run twice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of two networks' accuracies in percentage points, over the seeds that both have."""
+    """Of two networks' mean accuracies, in points."""
 
-    n: int
-    mean: float | None  # None without a common seed
-    low: float | None  # 95 % interval; None for fewer than two seeds, and where it has no width to estimate
-    high: float | None
-    p: float | None  # of no difference, two-sided
-
-    @property
-    def decided(self) -> bool:
-        """Whether chance is an unlikely explanation."""
-        return self.p is not None and self.p < LEVEL
+    mean: float
+    low: float  # 95 % interval
+    high: float
+    p: float  # of no difference, two-sided, of this comparison alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,60 +55,169 @@ class Comparison:
 
     row: Row
     reference: Row
-    difference: Difference | None  # to the reference; None for the reference itself
+    difference: Difference | None  # to the reference; None for the reference itself, and where a seed is too few
+    decided: bool  # by Holm's procedure over all planned comparisons of the profile
     published_difference: float | None  # None where nothing was published, or nothing clear
 
     @property
     def verdict(self) -> str:
-        """What the seeds say about the published difference, or, without one, about a difference at all."""
-        found = self.difference
-        if found is None:
+        """What may be said of the network, by the length of its training."""
+        if self.row.entry.label == self.reference.entry.label:
             return "reference"
         if not self.row.n:
-            return "diverged" if self.row.diverged else "not run yet"
-        if not found.n:
-            return "no seed in common"
-        if not found.decided:
-            return f"not decided by {found.n} seed{'' if found.n == 1 else 's'}"
+            return "diverged"
+        if self.difference is None:
+            return "one seed" if self.row.n == 1 else "nothing to compare with"
+        if not self.decided:
+            return "not decided"
+        side = "higher" if self.difference.mean > 0 else "lower"
+        if self.row.profile in FIRST_LOOK:
+            return f"{side} after {PROFILES[self.row.profile].recipe.epochs} epochs"
         if not self.published_difference:
-            return "higher" if found.mean > 0 else "lower"
-        return "confirmed" if found.mean * self.published_difference > 0 else "opposite"
+            return side
+        return "confirmed" if self.difference.mean * self.published_difference > 0 else "opposite"
 
 
-def paired_difference(first: Row, second: Row, metric: str = METRIC) -> Difference:
-    """`first` minus `second`, over the seeds that both finished."""
-    ones, others = ({r.seed: getattr(r, metric) for r in row.records} for row in (first, second))
-    seeds = sorted(ones.keys() & others.keys())
-    pairs = [(ones[seed], others[seed]) for seed in seeds]
-    if not pairs:
-        return Difference(n=0, mean=None, low=None, high=None, p=None)
-    # Accuracies have two decimals; what is left of 17.35 - 16.55 beyond them is no spread.
-    differences = [round(a - b, 6) for a, b in pairs]
-    mean = sum(differences) / len(pairs)
-    if len(set(differences)) == 1:  # one seed, or no spread from which to tell what chance does
-        return Difference(n=len(pairs), mean=mean, low=None, high=None, p=None)
-    from scipy.stats import ttest_1samp  # takes a second to import, and most commands need none of it
+def seed_spread(records: Iterable[Record], profile: str, metric: str = METRIC) -> SeedSpread:
+    """What a seed is worth under a profile: over all its networks, planned or not."""
+    runs: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record.profile == profile and record.status == "finished":
+            settings = record.model, json.dumps(record.config, sort_keys=True)
+            runs[settings][record.seed].append(getattr(record, metric))
+    last = [{seed: values[-1] for seed, values in by_seed.items()} for by_seed in runs.values()]
+    several = [by_seed for by_seed in last if len(by_seed) > 1]
+    sigma, freedom = pooled_deviation([list(by_seed.values()) for by_seed in several])
+    again = [values for by_seed in runs.values() for values in by_seed.values() if len(values) > 1]
+    return SeedSpread(
+        sigma=sigma,
+        freedom=freedom,
+        networks=len(several),
+        correlation=_correlation(several),
+        reruns=pooled_deviation(again)[0],
+    )
 
-    test = ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(1 - LEVEL)
-    return Difference(n=len(pairs), mean=mean, low=float(low), high=float(high), p=float(test.pvalue))
+
+def pooled_deviation(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
+    """√(Σ squared distances from each group's mean / Σ (n - 1)) and those degrees of freedom; None without any."""
+    groups = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return None, 0
+    return math.sqrt(sum(statistics.variance(g) * (len(g) - 1) for g in groups) / freedom), freedom
 
 
-def compare(study: Study, records: Iterable[Record], profile: str) -> list[Comparison]:
-    """Every network of a study, in its order."""
+def _correlation(networks: Sequence[Mapping[int, float]]) -> float | None:
+    """Whether a seed that is lucky for one network is lucky for another: pooled over all pairs of networks."""
+    products = squares = 0.0
+    for one, other in combinations(networks, 2):
+        seeds = sorted(one.keys() & other.keys())
+        if len(seeds) > 1:
+            a, b = (_centred([values[seed] for seed in seeds]) for values in (one, other))
+            products += sum(x * y for x, y in zip(a, b, strict=True))
+            squares += math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    return products / squares if squares else None
+
+
+def _centred(values: Sequence[float]) -> list[float]:
+    mean = statistics.mean(values)
+    return [value - mean for value in values]
+
+
+def difference(first: Sequence[float], second: Sequence[float], spread: SeedSpread) -> Difference | None:
+    """Of two means, `first` minus `second`; None where one of them has fewer than two seeds."""
+    if min(len(first), len(second)) < 2 or not spread.sigma:
+        return None
+    from scipy.stats import t as student  # takes a second to import, and most commands need none of it
+
+    mean = statistics.mean(first) - statistics.mean(second)
+    deviation = spread.sigma * math.sqrt(1 / len(first) + 1 / len(second))
+    half = float(student.ppf(1 - LEVEL / 2, spread.freedom)) * deviation
+    p = 2 * float(student.sf(abs(mean) / deviation, spread.freedom))
+    return Difference(mean=mean, low=mean - half, high=mean + half, p=p)
+
+
+def holm(ps: Mapping[object, float], family: int) -> set[object]:
+    """The comparisons that are decided at `LEVEL` among `family` planned ones, of which these have a p-value.
+
+    The smallest p is held against LEVEL / family, the next against LEVEL / (family - 1), and so on to the first that
+    fails. A comparison that has not run counts as one with p = 1, so the bar does not move as records arrive.
+    """
+    decided = set()
+    for rank, (name, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
+        if p > LEVEL / (family - rank):
+            break
+        decided.add(name)
+    return decided
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that is compared under one profile."""
+
+    profile: str
+    spread: SeedSpread
+    family: int  # planned comparisons
+    differences: Mapping[tuple[str, str], Difference]  # those with seeds enough, by the two plans
+    decided: frozenset[tuple[str, str]]
+
+
+def findings(records: Iterable[Record], profile: str) -> Findings:
+    """What the records of a profile say about the planned comparisons."""
+    kept = [record for record in records if record.profile == profile]
+    spread = seed_spread(kept, profile)
+    pairs = planned_comparisons(profile)
+    found = {}
+    for pair, (entry, reference) in pairs.items():
+        values = [row_of(one, profile, kept).values(METRIC) for one in (entry, reference)]
+        if (gap := difference(*values, spread)) is not None:
+            found[pair] = gap
+    decided = holm({pair: gap.p for pair, gap in found.items()}, len(pairs))
+    return Findings(profile=profile, spread=spread, family=len(pairs), differences=found, decided=frozenset(decided))
+
+
+def planned_comparisons(profile: str) -> dict[tuple[str, str], tuple[Entry, Entry]]:
+    """Every comparison of the studies with several seeds, once: two studies may ask about the same two networks."""
+    pairs: dict[tuple[str, str], tuple[Entry, Entry]] = {}
+    for study in STUDIES:
+        if study.seeds > 1 and profile in study.profiles:
+            for entry in study.entries:
+                reference = study.reference_of(entry)
+                if reference is not entry:
+                    pairs.setdefault(_pair(entry, reference, profile), (entry, reference))
+    return pairs
+
+
+def _pair(entry: Entry, reference: Entry, profile: str) -> tuple[str, str]:
+    return tuple(one.plan(PROFILES[profile], 0).identity for one in (entry, reference))
+
+
+def compare(study: Study, records: Iterable[Record], profile: str, known: Findings | None = None) -> list[Comparison]:
+    """Every network of a study that has run, in the study's order.
+
+    Args:
+        known: `findings(records, profile)`, where the caller has it already.
+    """
     kept = list(records)
-    found = []
+    known = known or findings(kept, profile)
+    spread = known.spread if study.metric == METRIC else seed_spread(kept, profile, study.metric)
+    compared = []
     for entry in study.entries:
-        row, reference = (row_of(one, profile, kept) for one in (entry, study.reference_of(entry)))
-        itself = row.entry.label == reference.entry.label
-        comparison = Comparison(
-            row=row,
-            reference=reference,
-            difference=None if itself else paired_difference(row, reference, study.metric),
-            published_difference=_clear_difference(entry.published, reference.entry.published),
+        reference = study.reference_of(entry)
+        row, other = (row_of(one, profile, kept) for one in (entry, reference))
+        if not (row.n or row.diverged):
+            continue
+        itself = reference is entry
+        compared.append(
+            Comparison(
+                row=row,
+                reference=other,
+                difference=None if itself else difference(row.values(study.metric), other.values(study.metric), spread),
+                decided=not itself and _pair(entry, reference, profile) in known.decided,
+                published_difference=_clear_difference(entry.published, reference.published),
+            )
         )
-        found.append(comparison)
-    return found
+    return compared
 
 
 def _clear_difference(first: float | None, second: float | None) -> float | None:
@@ -104,117 +226,16 @@ def _clear_difference(first: float | None, second: float | None) -> float | None
     return first - second
 
 
-def distinct_comparisons(records: Iterable[Record]) -> dict[tuple[str, str], Comparison]:
-    """Every comparison of the studies with several seeds, once: two studies may ask about the same two networks."""
-    kept = list(records)
-    found: dict[tuple[str, str], Comparison] = {}
-    for study in STUDIES:
-        for comparison in compare(study, kept, best_profile(study, kept)) if study.seeds > 1 else ():
-            if comparison.difference is not None:
-                rows = (comparison.row, comparison.reference)
-                found.setdefault(tuple(row.entry.plan(PROFILES["full"], 0).identity for row in rows), comparison)
-    return found
-
-
 def best_profile(study: Study, records: Sequence[Record]) -> str:
     """The largest profile in which all of the study's networks have run; else the one with most of them."""
+
+    def has_run(entry: Entry, profile: str) -> bool:
+        row = row_of(entry, profile, records)
+        return bool(row.n or row.diverged)
+
     counts = {
-        profile: sum(_has_run(row_of(entry, profile, records)) for entry in study.entries)
+        profile: sum(has_run(entry, profile) for entry in study.entries)
         for profile in PROFILE_ORDER
         if profile in study.profiles
     }
     return max(counts, key=counts.__getitem__)  # the first of equals
-
-
-def _has_run(row: Row) -> bool:
-    return bool(row.n or row.diverged)
-
-
-def comparison_table(study: Study, comparisons: Sequence[Comparison]) -> str:
-    """A study as a Markdown table: published beside ours, where anything was published."""
-    references = {c.reference.entry.label for c in comparisons}
-    against = study.reference if len(references) == 1 else "reference"
-    columns = {
-        "Network": lambda c: c.row.entry.label,
-        "Published, %": lambda c: _number(c.row.entry.published, ".1f"),
-        f"{METRIC_WORDS[study.metric]}, %": lambda c: mean_cell(c.row, study.metric),
-        "n": lambda c: str(c.row.n) + (f" ({c.row.diverged} diverged)" if c.row.diverged else ""),
-        f"Minus {against}, points (95 %)": lambda c: "" if c.difference is None else _interval(c.difference),
-        "p": lambda c: "" if c.difference is None else _probability(c.difference.p),
-        "Parameters": lambda c: f"{c.row.records[0].params / 1e6:.2f} M" if c.row.n else NOTHING,
-        "MFLOPs": lambda c: f"{c.row.records[0].flops_per_image / 1e6:,.0f}" if c.row.n else NOTHING,
-        "Verdict": lambda c: c.verdict,
-    }
-    if all(c.row.entry.published is None for c in comparisons):
-        del columns["Published, %"]
-    rule = ["---" if name in ("Network", "Verdict") else "---:" for name in columns]
-    lines = [list(columns), rule, *([cell(c) for cell in columns.values()] for c in comparisons)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _number(value: float | None, form: str) -> str:
-    return NOTHING if value is None else format(value, form)
-
-
-def _probability(p: float | None) -> str:
-    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _interval(found: Difference) -> str:
-    if found.mean is None:
-        return NOTHING
-    interval = "" if found.low is None else f" ({found.low:+.2f} to {found.high:+.2f})"
-    return f"{found.mean:+.2f}{interval}"
-
-
-def conclusion(study: Study, comparisons: Sequence[Comparison], profile: str) -> str:
-    """One honest paragraph: what was published, and what these seeds decide."""
-    judged = [c for c in comparisons if c.difference is not None]
-    run = [c for c in judged if c.difference.n]
-    published = f"Published ({study.source}): {study.trend}" if study.source else study.trend
-    sentences = [published]
-    if run:
-        decided = [c for c in run if c.difference.decided]
-        sentences.append(f"Here, under the profile {profile}, {_where(comparisons)}, with {_seeds(run)}:")
-        sentences.append("; ".join(_sentence(c) for c in decided) or "no difference is decided")
-        sentences[-1] += "."
-        if decided and len(run) > len(decided):
-            sentences.append(f"Not decided: {_listed(c for c in run if not c.difference.decided)}.")
-    elif any(_has_run(c.row) for c in comparisons):
-        sentences.append(f"Here, under the profile {profile}, there is no pair of runs to compare yet.")
-    else:
-        return f"{published} Here, under the profile {profile}: not run yet."
-    for words in ("diverged", "not run yet", "no seed in common"):
-        if found := _listed(c for c in judged if c.verdict == words):
-            sentences.append(f"{words.capitalize()}: {found}.")
-    for c in comparisons:
-        if c.difference is None and not c.row.n:
-            sentences.append(
-                f"The reference {c.row.entry.label} has {'diverged' if c.row.diverged else 'not run yet'}."
-            )
-        elif c.row.n and c.row.diverged:
-            sentences.append(f"{c.row.diverged} of {c.row.n + c.row.diverged} runs of {c.row.entry.label} diverged.")
-    return " ".join(sentences)
-
-
-def _where(comparisons: Iterable[Comparison]) -> str:
-    devices = dict.fromkeys(record.device for c in comparisons for record in c.row.records)
-    return f"on {' and '.join(devices)}"
-
-
-def _seeds(run: Sequence[Comparison]) -> str:
-    fewest, most = min(c.difference.n for c in run), max(c.difference.n for c in run)
-    return f"{most} seed{'' if most == 1 else 's'}" if fewest == most else f"{fewest} to {most} seeds"
-
-
-def _sentence(comparison: Comparison) -> str:
-    found, reference = comparison.difference, comparison.reference.entry.label
-    side = "above" if found.mean > 0 else "below"
-    p = _probability(found.p)
-    p = f"p {p}" if p.startswith("<") else f"p = {p}"
-    verdict = f", {comparison.verdict}" if comparison.published_difference else ""
-    return f"{comparison.row.entry.label} is {abs(found.mean):.2f} points {side} {reference} ({p}){verdict}"
-
-
-def _listed(comparisons: Iterable[Comparison]) -> str:
-    return ", ".join(c.row.entry.label for c in comparisons)

@@ -53,6 +53,7 @@ RECIPE = Study(
     metric="val_top1",
     seeds=1,
     lesson="01_convolution",
+    profiles=("full", "gpu", "laptop", "smoke"),  # under evening, `TRIED` asks it and more
 )
 
 LESSONS = Study(
@@ -86,6 +87,7 @@ POSITIONS = Study(
     entries=(
         Entry(label="none", model="local_attention", published=77.6),
         _sasa("absolute", 78.2, positions="absolute"),
+        _sasa("absolute, in queries and keys only", positions="absolute_qk"),
         _sasa("relative", 80.2),
     ),
     reference="relative",
@@ -282,7 +284,33 @@ STUDIES = (
     TRIED,
 )
 MORE_LESSONS = replace(LESSONS, seeds=5)
-_ORDER = (replace(LESSONS, seeds=1), RECIPE, LESSONS, MORE_LESSONS, *STUDIES[2:])
+
+
+def _part(study: Study, *labels: str, seeds: int = 1) -> Study:
+    """Some networks of a study, for the order in which runs are taken."""
+    return replace(study, entries=tuple(study[label] for label in labels), seeds=seeds)
+
+
+# What answers most questions for the time it takes: one network at least of every study.
+_CORE = (
+    _part(POSITIONS, "absolute", "absolute, in queries and keys only", seeds=3),
+    _part(LOGITS, "q·r"),
+    _part(STEM, "plain values", "values by convolution", "convolution stem"),
+    _part(GROUPS, "attention in 3, 4", "attention in 4", "attention in 1, 2"),
+    _part(EXTENT, "3 x 3", "5 x 5", "9 x 9"),
+    _part(NORMALIZATION, "softmax over slots, 8 heads"),
+    _part(SHARE, "κ = υ = 0.5", "κ = υ = 1"),
+    _part(RECALIBRATION, "squeeze-and-excitation"),
+)
+_ORDER = (
+    replace(LESSONS, seeds=1),
+    RECIPE,
+    LESSONS,
+    *_CORE,
+    *(replace(part, seeds=3) for part in _CORE),
+    MORE_LESSONS,
+    *STUDIES[2:],
+)
 
 
 def studies(names: tuple[str, ...] = ()) -> tuple[Study, ...]:
@@ -301,8 +329,8 @@ def studies(names: tuple[str, ...] = ()) -> tuple[Study, ...]:
 def planned_runs(profile: str = "full", names: tuple[str, ...] = ()) -> list[Plan]:
     """The grid under a profile in order of value, each run once.
 
-    The lessons with one seed, the learning rates, the lessons with three seeds and with five; then study after study,
-    in each all networks with the first seed, then with the others.
+    The lessons with one seed, the learning rates, the lessons with three seeds; a core of networks from every study;
+    the lessons with five seeds; then study after study, in each all networks with the first seed, then with the others.
 
     Raises:
         ValueError: a profile or study that does not exist.

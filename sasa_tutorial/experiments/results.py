@@ -1,32 +1,29 @@
-"""What the records say about the grid: what is missing, and the table of the lessons."""
+"""What the records say about the grid: what is missing, and what each network that ran came to."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from sasa_tutorial.experiments.grid import LESSONS, MORE_LESSONS, planned_runs
+from sasa_tutorial.experiments.grid import LESSONS, planned_runs
 from sasa_tutorial.experiments.study import Entry
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record
 
-ALL_IMAGES = 45_000  # of the training split: what a profile without a number uses
-ALWAYS_SHOWN = "full"  # the profile whose rows are in the table before anything has run
-HEADER = (
-    "Network",
-    "Profile",
-    "Images",
-    "Epochs",
-    "Parameters",
-    "MFLOPs",
-    "Validation top-1, %",
-    "Test top-1, %",
-    "n",
-    "Training, s",
-    "Device",
+BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # A lesson's row means little alone: beside it stand the convolution and the mechanism that it changes.
+        "convolution": (),
+        "global_attention": ("convolution",),
+        "local_attention": ("convolution", "global_attention"),
+        "relative_offsets": ("convolution", "local_attention"),
+        "attention_stem": ("convolution", "relative_offsets"),
+        "augmented_convolution": ("convolution", "global_attention"),
+        "external_attention": ("convolution", "global_attention"),
+    }
 )
-NOTHING = "–"
-TABLE_START, TABLE_END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def missing_runs(records: Iterable[Record], profile: str = "full", studies: tuple[str, ...] = ()) -> list[Plan]:
@@ -47,6 +44,22 @@ class Row:
     @property
     def n(self) -> int:
         return len(self.records)
+
+    @property
+    def ran(self) -> bool:
+        """Whether there is anything to show, be it only that it diverged."""
+        return bool(self.n or self.diverged)
+
+    @property
+    def device(self) -> str:
+        """The one that most of the runs are of: times of different devices are not averaged."""
+        return Counter(record.device for record in self.records).most_common(1)[0][0] if self.records else ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, on average over the runs on `device`."""
+        times = [record.train_seconds for record in self.records if record.device == self.device]
+        return statistics.mean(times) if times else None
 
     def mean(self, name: str) -> float | None:
         """Of a field of the records; None where nothing finished."""
@@ -70,72 +83,12 @@ def row_of(entry: Entry, profile: str, records: Iterable[Record]) -> Row:
 
 
 def lesson_rows(records: Iterable[Record], mechanisms: Sequence[str] = ()) -> list[Row]:
-    """The lessons' networks, or some of them: under the full profile always, under another where a record is."""
-    kept = list(records)
-    rows = []
-    for profile in LESSONS.profiles:
-        found = [
-            row_of(entry, profile, kept) for entry in LESSONS.entries if not mechanisms or entry.model in mechanisms
-        ]
-        if profile == ALWAYS_SHOWN or any(row.n or row.diverged for row in found):
-            rows += found
-    return rows
+    """The lessons' networks that have run, the largest profile first.
 
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table."""
-    lines = ["| " + " | ".join(HEADER) + " |", "|---|---|" + "---:|" * 8 + "---|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def plain_table(rows: Sequence[Row]) -> str:
-    """The same table for a terminal."""
-    table = [HEADER, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADER))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-    )
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    profile = PROFILES[row.profile]
-    first = row.records[0] if row.records else None
-    times: dict[str, list[float]] = {}
-    for record in row.records:
-        times.setdefault(record.device, []).append(record.train_seconds)
-    wanted = f"{row.n} of {MORE_LESSONS.seeds}" + (f" ({row.diverged} diverged)" if row.diverged else "")
-    return (
-        row.entry.model,
-        row.profile,
-        f"{profile.train_images or ALL_IMAGES:,}",
-        str(profile.recipe.epochs),
-        f"{first.params / 1e6:.2f} M" if first else NOTHING,
-        f"{first.flops_per_image / 1e6:,.0f}" if first else NOTHING,
-        mean_cell(row, "val_top1"),
-        mean_cell(row, "test_top1"),
-        wanted,
-        " / ".join(f"{statistics.mean(seconds):,.0f}" for seconds in times.values()) or NOTHING,
-        " / ".join(times) if first else "" if row.diverged else "not run yet",
-    )
-
-
-def mean_cell(row: Row, name: str) -> str:
-    """Mean ± standard deviation, as far as there are runs."""
-    mean, deviation = row.mean(name), row.deviation(name)
-    if mean is None:
-        return NOTHING
-    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
-
-
-def with_current_table(document: str, records: Iterable[Record]) -> str:
-    """A Markdown document whose table between the two marks is the one of these records.
-
-    Raises:
-        ValueError: a mark is missing.
+    Args:
+        mechanisms: only these and what each is to be seen `BESIDE`; all for none.
     """
-    before, start, rest = document.partition(TABLE_START)
-    _, end, after = rest.partition(TABLE_END)
-    if not (start and end):
-        raise ValueError(f"the document has no place for the table: {TABLE_START} and {TABLE_END} are expected")
-    return f"{before}{start}\n{markdown_table(lesson_rows(records))}\n{end}{after}"
+    kept = list(records)
+    shown = {name for mechanism in mechanisms for name in (mechanism, *BESIDE[mechanism])}
+    entries = [entry for entry in LESSONS.entries if not mechanisms or entry.model in shown]
+    return [row for profile in LESSONS.profiles for entry in entries if (row := row_of(entry, profile, kept)).ran]

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sasa_tutorial.experiments.comparison import METRIC_WORDS, Comparison
+from sasa_tutorial.experiments.comparison import Comparison
+from sasa_tutorial.experiments.result_tables import METRIC_WORDS
 from sasa_tutorial.experiments.results import Row
 from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
@@ -74,7 +75,7 @@ def _draw_row(ax: Axes, place: int, row: Row, metric: str) -> list[float]:
         words = f"{row.diverged} diverged"
         ax.annotate(words, (max(found), height), (6, 0), textcoords="offset points", **_QUIETLY)
     elif not row.n:
-        _say(ax, place, f"{row.diverged} diverged" if row.diverged else "not run yet")
+        _say(ax, place, f"{row.diverged} diverged")
     if row.n < 2:
         return found
     mean, deviation = row.mean(metric), row.deviation(metric)

@@ -2,8 +2,9 @@
 
 import matplotlib.pyplot as plt
 
-from sasa_tutorial.experiments.comparison import best_profile, compare, comparison_table, conclusion
+from sasa_tutorial.experiments.comparison import best_profile, compare, findings
 from sasa_tutorial.experiments.grid import studies
+from sasa_tutorial.experiments.result_tables import comparison_table, conclusion, markdown
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.training.records import committed_records, read_records
 
@@ -19,8 +20,10 @@ def study(name: str) -> None:
     (chosen,) = studies((name,))
     records = read_records(committed_records())
     profile = best_profile(chosen, records)
-    found = compare(chosen, records, profile)
-    display(Markdown(comparison_table(chosen, found)))
-    published_and_ours(chosen, found)
-    plt.show()
-    display(Markdown(conclusion(chosen, found, profile)))
+    known = findings(records, profile)
+    found = compare(chosen, records, profile, known)
+    if found:
+        display(Markdown(markdown(comparison_table(chosen, found))))
+        published_and_ours(chosen, found)
+        plt.show()
+    display(Markdown(conclusion(chosen, found, known)))
