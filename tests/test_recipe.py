@@ -91,7 +91,7 @@ def test_each_kind_has_its_decay_and_its_rate_and_everything_is_trained_once():
 def test_tables_start_as_large_as_the_recipe_says_and_nothing_else_changes():
     model = cifar_models()["external_attention"](depth=14, width=0.125)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    start_tables(model, recipe(table_start=0.25))
+    start_tables(model, 0.25)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name] * (0.25 if "memory" in name else 1.0)), name
 

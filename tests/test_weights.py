@@ -15,6 +15,7 @@ from sasa_tutorial import paths
 from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
 from sasa_tutorial.experiments import weights
 from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
+from sasa_tutorial.layers import ExternalAttention2d
 from sasa_tutorial.training.checkpoints import save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
@@ -227,6 +228,40 @@ def test_weights_of_another_network_are_named(published):
         trained_network(published.model)
 
 
+def test_learned_tables_are_held_against_their_start(monkeypatch):
+    def network(change: float):
+        layer = ExternalAttention2d(4, 8, slots=16, heads=2)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in layer.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+        layer.memory_k.data *= -change
+        layer.memory_v.data[0] *= change
+        return layer
+
+    monkeypatch.setattr(weights, "starting_network", lambda name: network(-1.0))
+    monkeypatch.setattr(weights, "trained_network", lambda name: network(2.0))
+    key, value = weights.learned_tables("external_attention")
+    assert (key.parameter, value.parameter) == ("memory_k", "memory_v"), "projections are no tables"
+    assert key.correlation == pytest.approx(-1.0) and key.growth == pytest.approx(2.0)
+    before, after = network(-1.0).memory_v.detach().flatten(), network(2.0).memory_v.detach().flatten()
+    x, y = before - before.mean(), after - after.mean()
+    assert (
+        value.correlation == pytest.approx(((x @ y) / (x.norm() * y.norm())).item(), abs=1e-5)
+        and value.correlation < 0.95
+    )
+
+
+def test_a_start_is_as_large_as_the_recipe_made_it(finished, monkeypatch):
+    publish_weights(finished[0])
+    drawn = weights.starting_network("external_attention").state_dict()
+    record = published_weights()["external_attention"].record
+    record.config["table_start"] = 0.25
+    monkeypatch.setattr(weights.PublishedWeights, "record", record)
+    smaller = weights.starting_network("external_attention").state_dict()
+    for name, value in drawn.items():
+        assert torch.equal(smaller[name], value * (0.25 if "memory" in name else 1)), name
+
+
 # The committed files
 
 
@@ -273,5 +308,8 @@ def test_the_command_lists_and_checks_them(command):
     lines = result.stdout.splitlines()
     assert len(lines) == len(LESSONS)
     assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(LESSONS, lines, strict=True))
+    learned = command("weights", "--learned").stdout
+    assert "relative_offsets, groups.0.0.spatial.offsets.row: correlation with its start " in learned
+    assert "convolution, stem" not in learned, "it has no tables"
     refused = command("weights", "--publish", "convolution", "--profile", "laptop", "--seed", "99")
     assert refused.returncode == 1 and "holds no finished run" in refused.stderr and "Traceback" not in refused.stderr

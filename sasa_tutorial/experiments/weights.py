@@ -24,6 +24,7 @@ from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
+from sasa_tutorial.training.recipe import parameter_kinds, start_tables
 from sasa_tutorial.training.records import Record, append_record, committed_records, local_records, read_records
 
 LARGEST = 3_000_000  # bytes of a file: they are part of the repository and of the installed package
@@ -153,8 +154,39 @@ def starting_network(name: str) -> nn.Module:
         ValueError: no network of that name has weights.
         WeightsError: the record is missing.
     """
-    plan = _plan_of(_entry(name).record)
-    return _untrained(plan).train().requires_grad_(False)
+    record = _entry(name).record
+    network = _untrained(_plan_of(record))
+    start_tables(network, record.config.get("table_start", 1.0))
+    return network.train().requires_grad_(False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedTable:
+    """What training made of a position table, a memory or an embedding of a published network."""
+
+    network: str
+    parameter: str
+    correlation: float  # of its numbers with those it began with; 1: nothing was learned but a scale
+    growth: float  # its norm over the norm it began with
+
+
+def learned_tables(name: str) -> list[LearnedTable]:
+    """Every table of a published network beside its start; none for a network without tables.
+
+    Raises:
+        ValueError: no network of that name has weights.
+        WeightsError: as `trained_network`.
+    """
+    network = starting_network(name)
+    before, after = dict(network.named_parameters()), dict(trained_network(name).named_parameters())
+    found = []
+    for parameter, kind in parameter_kinds(network).items():
+        if kind == "table":
+            start, end = before[parameter].flatten(), after[parameter].flatten()
+            correlation = torch.corrcoef(torch.stack((start, end)))[0, 1].item()
+            growth = (end.norm() / start.norm()).item()
+            found.append(LearnedTable(network=name, parameter=parameter, correlation=correlation, growth=growth))
+    return found
 
 
 def publish_weights(plan: Plan) -> PublishedWeights:

@@ -78,12 +78,12 @@ def parameter_kinds(model: nn.Module) -> dict[str, str]:
 
 
 @torch.no_grad()
-def start_tables(model: nn.Module, recipe: Recipe) -> None:
-    """Bring tables that were just drawn to the size with which the recipe begins."""
+def start_tables(model: nn.Module, factor: float) -> None:
+    """Bring tables that were just drawn to the size with which a recipe begins, its `table_start`."""
     kinds = parameter_kinds(model)
     for name, parameter in model.named_parameters():
         if kinds[name] == "table":
-            parameter.mul_(recipe.table_start)
+            parameter.mul_(factor)
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

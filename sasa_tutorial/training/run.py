@@ -183,7 +183,7 @@ class _Trainer:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
         torch.manual_seed(plan.seed)
         model = plan.network(num_classes=images.classes)
-        start_tables(model, recipe)
+        start_tables(model, recipe.table_start)
         self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
