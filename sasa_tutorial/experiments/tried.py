@@ -62,6 +62,8 @@ TRIED = Study(
         _external("memories do not decay, 8 x their rate", **_FREE, table_rate=8.0),
         _augmented(),
         _augmented("tables do not decay, 8 x their rate", **_FREE, table_rate=8.0),
+        _augmented("queries and keys begin √3 x as large", {"query_gain": 3**0.5}),
+        _relative("queries and keys begin √3 x as large", {"query_gain": 3**0.5}),
         _relative("twice the rate", peak_lr=0.2),
         _convolution(),
         _convolution("twice the rate", peak_lr=0.2),
