@@ -56,6 +56,8 @@ TRIED = Study(
     entries=(
         _relative(),
         _relative("float32", bfloat16=False),
+        _convolution(),
+        _convolution("float32", bfloat16=False),
         _relative("tables do not decay", **_FREE),
         _relative("tables do not decay, 8 x their rate", **_FREE, table_rate=8.0),
         _external(),
@@ -65,7 +67,6 @@ TRIED = Study(
         _augmented("queries and keys begin √3 x as large", {"query_gain": 3**0.5}),
         _relative("queries and keys begin √3 x as large", {"query_gain": 3**0.5}),
         _relative("twice the rate", peak_lr=0.2),
-        _convolution(),
         _convolution("twice the rate", peak_lr=0.2),
         _relative("padding 2", padding=2),
         _relative("blocks begin as their shortcuts", {"zero_residual": True}),
