@@ -41,7 +41,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
     """Execute the notebooks, and write a page that shows what came out.
 
     Each executed notebook and an index.html go to build/notebooks. What is already done and unchanged is skipped; a
-    notebook that fails does not stop the others.
+    notebook that fails does not stop the others. On a CPU two run side by side.
     """
     from sasa_tutorial.notebook_runner import run_series
     from sasa_tutorial.training.profiles import resolve_profile
