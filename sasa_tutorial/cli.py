@@ -259,13 +259,13 @@ def ledger(as_json: bool) -> None:
     """Parameters and FLOPs of the papers' networks: published, and counted here."""
     from tqdm import tqdm
 
-    from sasa_tutorial.ledger import compare, published, report
+    from sasa_tutorial.ledger import as_text, count_published, published
 
     rows = published()
     with tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty(), leave=False) as bar:
-        entries = compare(rows, done=bar.update)
+        entries = count_published(rows, done=bar.update)
     click.echo(
-        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else report(entries)
+        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else as_text(entries)
     )
 
 
