@@ -12,13 +12,14 @@ from sasa_tutorial.errors import TutorialError
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
+PROFILE_NAMES = ("smoke", "laptop", "evening", "gpu", "full")  # of training/profiles.py, which imports torch; tested
 DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 PROFILE = click.option(
     "--profile",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="smoke, laptop, gpu or full; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+    help=f"{', '.join(PROFILE_NAMES)}; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
 )
 
 
