@@ -8,12 +8,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import nbformat
-import papermill
-from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import run_sync
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
 from sasa_tutorial.notebook_runner.outcomes import CellFailure
 
 _START_TIMEOUT = 120  # seconds for a kernel to answer; a busy machine needs more than papermill's 60
@@ -56,7 +50,7 @@ class NotebookExecution:
         self.timeout = math.ceil(timeout)  # nbclient takes whole seconds
         self.begun: list[dict] = []  # the cells so far, the one with the injected parameters among them
         self.stopped = False
-        self._managers: list[AsyncKernelManager] = []
+        self._managers: list = []  # of kernels
 
     def run(self) -> None:
         """Execute it. The kernel and the processes it started are gone when this returns or raises.
@@ -64,6 +58,9 @@ class NotebookExecution:
         Raises:
             NotebookFailedError: a cell raised, ran out of time or took its kernel down, or no kernel started.
         """
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
         with tempfile.TemporaryFile() as stderr:
             try:
                 executed = papermill.execute_notebook(
@@ -101,7 +98,7 @@ class NotebookExecution:
         self.stopped = True
         self._kill()
 
-    def _manager_class(self, stderr: object) -> type[AsyncKernelManager]:
+    def _manager_class(self, stderr: object) -> type:
         """A kernel manager whose kernels are known here.
 
         nbclient looks after a kernel that is running cells; one that is still starting when Ctrl-C comes, or that has
@@ -109,6 +106,8 @@ class NotebookExecution:
         the whole process, other notebooks included. What the kernel itself writes to stderr, beside the outputs of
         cells, goes to a file: it would tear the progress bar, and matters only when a kernel does not start.
         """
+        from jupyter_client.manager import AsyncKernelManager
+
         execution, settings = self, {"cwd": str(self.source.parent), "env": os.environ | self.environment}
 
         class KernelManager(AsyncKernelManager):
@@ -121,12 +120,16 @@ class NotebookExecution:
         return KernelManager
 
     def _kill(self) -> None:
+        from jupyter_core.utils import run_sync
+
         for manager in self._managers:
             if manager.has_kernel:
                 run_sync(manager.provisioner.kill)()
 
     def _end(self) -> str:
         """How the last kernel's process ended, as far as one can know."""
+        from jupyter_core.utils import run_sync
+
         provisioner = self._managers[-1].provisioner if self._managers else None
         code = run_sync(provisioner.poll)() if provisioner else None
         if code is None:
@@ -137,6 +140,8 @@ class NotebookExecution:
 
     def _lost(self, error: str, message: str) -> NotebookFailedError:
         """The kernel is gone; its last cell gets the error output that the kernel could not write any more."""
+        import nbformat
+
         index = len(self.begun) - 1
         if self.begun and self.output.is_file():
             content = nbformat.read(self.output, as_version=4)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.notebook_runner.execution import NotebookExecution, NotebookFailedError
 from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks, select
 from sasa_tutorial.notebook_runner.outcomes import (
     CellFailure,
@@ -109,7 +110,7 @@ class _Run:
     fresh: bool
     timeout: float
     side_by_side: int
-    running: dict[Future, tuple[Notebook, "NotebookExecution"]] = field(default_factory=dict)  # noqa: F821
+    running: dict[Future, tuple[Notebook, NotebookExecution]] = field(default_factory=dict)
     results: dict[str, NotebookResult] = field(default_factory=dict)
     cells: int = 0  # of finished notebooks
 
@@ -121,17 +122,18 @@ class _Run:
         self.bar = tqdm(total=total, leave=False, disable=None, dynamic_ncols=True, bar_format=layout)
         # Notebooks run in threads of their own, where Ctrl-C cannot reach them: amid the event loop of nbclient it
         # would break that at random, and with it the orderly end of a kernel. Leaving the pool waits for them.
+        # Importing papermill, which takes seconds, happens there, too.
         with self.bar, ThreadPoolExecutor(max_workers=self.side_by_side) as pool:
             try:
                 while self.waiting or self.running:
                     self._start(pool)
+                    self._show()
                     # Woken twice a second, because one training cell can take minutes, and a clock that stands still
                     # looks like a program that hangs; and a wait without end is deaf to Ctrl-C on Windows.
                     finished, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
                     for future in finished:
                         notebook, _ = self.running.pop(future)
                         self._finish(notebook, future.result())
-                    self._show()
             except BaseException:
                 for _, execution in self.running.values():
                     execution.stop()
@@ -149,8 +151,6 @@ class _Run:
             if self._is_done(notebook):
                 self._finish(notebook, None)
                 continue
-            from sasa_tutorial.notebook_runner.execution import NotebookExecution
-
             execution = NotebookExecution(
                 notebook.path,
                 self.out / f".{notebook.name}.partial.ipynb",
@@ -185,10 +185,8 @@ class _Run:
             _render(notebook, output)
         return True
 
-    def _executed(self, notebook: Notebook, execution: "NotebookExecution") -> Execution:  # noqa: F821
+    def _executed(self, notebook: Notebook, execution: NotebookExecution) -> Execution:
         """Execute one notebook and put the outcome in place; when the run is stopped meanwhile, there is none."""
-        from sasa_tutorial.notebook_runner.execution import NotebookFailedError
-
         failure: CellFailure | None = None
         execution.output.unlink(missing_ok=True)  # of a run that was killed
         began = time.monotonic()
