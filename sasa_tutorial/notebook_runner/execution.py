@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sasa_tutorial.notebook_runner.outcomes import CellFailure
@@ -25,32 +25,18 @@ class NotebookFailedError(RuntimeError):
         self.failure = failure
 
 
+@dataclass(eq=False)
 class NotebookExecution:
-    """One notebook, executed in its own folder and written with its outputs, cell by cell, to another file.
+    """One notebook, executed in its own folder and written with its outputs, cell by cell, to another file."""
 
-    Args:
-        source: the notebook; it is not changed.
-        output: the executed notebook; after an error it holds what was reached.
-        parameters: injected after the cell tagged `parameters`.
-        environment: variables for the kernel, beside those of this process.
-        timeout: seconds for one cell.
-    """
-
-    def __init__(
-        self,
-        source: Path,
-        output: Path,
-        parameters: Mapping[str, str | int],
-        *,
-        environment: Mapping[str, str],
-        timeout: float,
-    ) -> None:
-        self.source, self.output = source.resolve(), output.resolve()
-        self.parameters, self.environment = dict(parameters), dict(environment)
-        self.timeout = math.ceil(timeout)  # nbclient takes whole seconds
-        self.begun: list[dict] = []  # the cells so far, the one with the injected parameters among them
-        self.stopped = False
-        self._managers: list = []  # of kernels
+    source: Path  # it is not changed
+    output: Path  # the executed notebook; after an error it holds what was reached
+    parameters: dict[str, str | int]  # injected after the cell tagged `parameters`
+    environment: dict[str, str]  # variables for the kernel, beside those of this process
+    timeout: float  # seconds for one cell
+    stopped: bool = False
+    begun: list[dict] = field(default_factory=list)  # the cells so far, the one with the injected parameters among them
+    _managers: list = field(default_factory=list)  # of kernels
 
     def run(self) -> None:
         """Execute it. The kernel and the processes it started are gone when this returns or raises.
@@ -64,14 +50,14 @@ class NotebookExecution:
         with tempfile.TemporaryFile() as stderr:
             try:
                 executed = papermill.execute_notebook(
-                    input_path=str(self.source),
-                    output_path=str(self.output),
+                    input_path=str(self.source.resolve()),
+                    output_path=str(self.output.resolve()),
                     parameters=self.parameters,
                     kernel_name="python3",
                     language="python",  # a notebook stripped of its metadata does not say
                     progress_bar=False,
                     start_timeout=_START_TIMEOUT,
-                    execution_timeout=self.timeout,
+                    execution_timeout=math.ceil(self.timeout),  # nbclient takes whole seconds
                     iopub_timeout=_OUTPUT_TIMEOUT,
                     shutdown_kernel="immediate",  # all outputs are in, and a cell that hangs would hold up a polite one
                     kernel_manager_class=self._manager_class(stderr),
@@ -80,7 +66,8 @@ class NotebookExecution:
             except papermill.PapermillExecutionError as error:
                 raise self._failed(error.ename, error.evalue, error.cell_index) from None
             except CellTimeoutError:
-                raise self._lost("CellTimeoutError", f"the cell was stopped after {self.timeout} s") from None
+                message = f"the cell was stopped after {math.ceil(self.timeout)} s"
+                raise self._lost("CellTimeoutError", message) from None
             except DeadKernelError:
                 raise self._lost("DeadKernelError", f"the kernel died: {self._end()}") from None
             except Exception as error:
@@ -108,7 +95,7 @@ class NotebookExecution:
         """
         from jupyter_client.manager import AsyncKernelManager
 
-        execution, settings = self, {"cwd": str(self.source.parent), "env": os.environ | self.environment}
+        execution, settings = self, {"cwd": str(self.source.resolve().parent), "env": os.environ | self.environment}
 
         class KernelManager(AsyncKernelManager):
             async def start_kernel(self, **given: object) -> None:

@@ -151,13 +151,9 @@ class _Run:
             if self._is_done(notebook):
                 self._finish(notebook, None)
                 continue
-            execution = NotebookExecution(
-                notebook.path,
-                self.out / f".{notebook.name}.partial.ipynb",
-                {"profile": self.profile, "seed": self.seed},
-                environment=self._environment(),
-                timeout=self.timeout,
-            )
+            partial = self.out / f".{notebook.name}.partial.ipynb"
+            parameters = {"profile": self.profile, "seed": self.seed}
+            execution = NotebookExecution(notebook.path, partial, parameters, self._environment(), self.timeout)
             self.running[pool.submit(self._executed, notebook, execution)] = notebook, execution
 
     def _environment(self) -> dict[str, str]:
