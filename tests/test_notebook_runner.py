@@ -219,7 +219,11 @@ def test_the_fingerprint_sees_what_outputs_depend_on_and_nothing_else(tmp_path, 
     changed = [now(code="2"), now(tag="parameters"), now(seed=1), now(profile="gpu")]
     changed += [with_file("layers.py", "window = 5\n"), with_file("recorded/cifar100.jsonl", '{"seed": 1}\n')]
     changed += [with_file("new.py", ""), with_file("models/new.py", ""), with_file("kernels/new.h", "")]
-    changed += [with_file("recorded/bench-cpu.json", "{}"), with_file("teaching/new.js", "")]
+    changed += [
+        with_file("recorded/bench-cpu.json", "{}"),
+        with_file("teaching/new.html", ""),
+        with_file("ledger/new.toml", ""),
+    ]
     assert len({same, *changed}) == 1 + len(changed)
     assert same == now(outputs=[{"output_type": "stream"}]) == with_file("notebook_runner/pages.py", "x = 1\n") == now()
 

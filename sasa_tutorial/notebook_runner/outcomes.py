@@ -99,7 +99,7 @@ def _library() -> Iterator[Path]:
     """The sources of the library, but for this room: no notebook imports what executes it."""
     for path in paths.PACKAGE.rglob("*"):
         room = path.relative_to(paths.PACKAGE).parts[0]
-        if path.suffix in {".py", ".c", ".h", ".js", ".toml"} and room != "notebook_runner":
+        if path.suffix in {".py", ".c", ".h", ".html", ".toml"} and room != "notebook_runner":
             yield path
 
 
