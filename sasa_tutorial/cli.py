@@ -12,13 +12,14 @@ from sasa_tutorial.errors import TutorialError
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
+PROFILE_NAMES = ("smoke", "laptop", "evening", "gpu", "full")  # of training/profiles.py, which imports torch; tested
 DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 PROFILE = click.option(
     "--profile",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="smoke, laptop, gpu or full; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+    help=f"{', '.join(PROFILE_NAMES)}; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
 )
 
 
@@ -41,7 +42,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
     """Execute the notebooks, and write a page that shows what came out.
 
     Each executed notebook and an index.html go to build/notebooks. What is already done and unchanged is skipped; a
-    notebook that fails does not stop the others.
+    notebook that fails does not stop the others. On a CPU two run side by side.
     """
     from sasa_tutorial.notebook_runner import run_series
     from sasa_tutorial.training.profiles import resolve_profile
@@ -271,13 +272,13 @@ def ledger(as_json: bool) -> None:
     """Parameters and FLOPs of the papers' networks: published, and counted here."""
     from tqdm import tqdm
 
-    from sasa_tutorial.ledger import compare, published, report
+    from sasa_tutorial.ledger import as_text, count_published, published
 
     rows = published()
     with tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty(), leave=False) as bar:
-        entries = compare(rows, done=bar.update)
+        entries = count_published(rows, done=bar.update)
     click.echo(
-        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else report(entries)
+        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else as_text(entries)
     )
 
 

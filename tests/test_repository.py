@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -133,6 +134,17 @@ def test_the_readme_lists_every_notebook():
 def test_real_images_are_ignored():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert "data/cifar-100-python/" in ignored and "build/" in ignored
+
+
+def test_pages_and_tables_beside_the_code_are_part_of_the_installed_package():
+    """Hatch ships what lies in the package unless Git ignores it, so both must hold of each file that code reads."""
+    beside = {file for file in PACKAGE.rglob("*") if file.suffix in {".j2", ".html", ".toml"}}
+    assert {"explorer.html", "index.html.j2", "notebook.html.j2", "published.toml"} <= {file.name for file in beside}
+    ignored = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", *map(str, beside)], capture_output=True, text=True
+    )
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["sasa_tutorial"]
+    assert ignored.stdout == ""
 
 
 def test_results_are_part_of_the_installed_package():

@@ -1,13 +1,17 @@
 """One training step of the CIFAR-100 comparison's networks: forward, loss, backward, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
 
 from sasa_tutorial.bench.memory import peak_growth
+from sasa_tutorial.bench.section import Part, Row, columns, number, quartiles
+from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training.precision import computing
@@ -97,3 +101,28 @@ def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
         optimizer.step()
 
     return step
+
+
+def parts(setting: Setting, *, rounds: int) -> Iterator[Part]:
+    """One part for each size of the networks; of the layers' setting the device counts."""
+    for network in default_networks(torch.device(setting.device)):
+        measure = partial(measure_network, network, rounds=rounds)
+        yield Part("network", f"network, width {network.width:g}", rounds + 1 + len(NETWORKS), measure, show)
+
+
+def show(rows: Sequence[Row]) -> str:
+    """Images a second and memory of a training step, a table for each setting."""
+    return "\n\n".join(_table(setting, list(found)) for setting, found in groupby(rows, itemgetter("setting")))
+
+
+def _table(setting: Row, rows: Sequence[Row]) -> str:
+    lines = [("network", "step, ms", "quartiles", "images / s", "/ convolution", "peak, MB")]
+    for row in rows:
+        memory = "unknown" if row["peak_bytes"] is None else number(row["peak_bytes"] / 1e6)
+        speed = (number(row["images_per_second"]), f"{row['of_convolution']:.2f}")
+        lines.append((row["name"], number(row["step"]["median"]), quartiles(row["step"]), *speed, memory))
+    headline = (
+        f"A training step of ResNet-{setting['depth']}, width {setting['width']:g}: batch {setting['batch']}, "
+        f"{setting['size']} x {setting['size']} pixels, images a second."
+    )
+    return headline + "\n\n" + columns(lines)

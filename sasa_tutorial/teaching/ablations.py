@@ -9,7 +9,7 @@ from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.training.records import committed_records, read_records
 
 
-def study(name: str) -> None:
+def recorded_study(name: str) -> None:
     """Display a study: its table, its figure, and what its seeds decide.
 
     Raises:
