@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from sasa_tutorial import layers
-from sasa_tutorial.kernels import available_backends, local_attention
+from sasa_tutorial.kernels import available_backends, local_attention, using
 from sasa_tutorial.layers.external_attention import double_normalization
 from tests import oracles
 
@@ -70,8 +70,9 @@ def test_gradients_are_those_of_finite_differences(backend):
     assert gradcheck(lambda *a: local_attention(*a, kernel_size=3, backend=backend), inputs)
 
 
-@pytest.mark.parametrize("options", [{}, {"relative": False}, {"content": False}, {"grouped": True}])
-def test_the_local_layer_is_projections_and_the_equation(options):
+@pytest.mark.parametrize("backend", ["reference", "auto"])  # the layer's own lines, and a kernel
+@pytest.mark.parametrize("options", [{}, {"relative": False}, {"content": False}, {"grouped": True}, {"scaled": True}])
+def test_the_local_layer_is_projections_and_the_equation(options, backend):
     layer = layers.LocalSelfAttention2d(6, 12, 3, heads=3, **options).double()
     x = random(2, 6, 4, 5)
     groups = 3 if options.get("grouped") else 1
@@ -85,8 +86,10 @@ def test_the_local_layer_is_projections_and_the_equation(options):
     tables = (
         (None, None) if layer.offsets is None else (t.detach().numpy() for t in (layer.offsets.row, layer.offsets.col))
     )
-    expected, weights = oracles.local_attention(part("to_q"), part("to_k"), part("to_v"), *tables, 3)
-    same(layer(x), oracles.channels_of(expected))
+    q = part("to_q") / 2 if layer.scale != 1 else part("to_q")  # d = 4
+    expected, weights = oracles.local_attention(q, part("to_k"), part("to_v"), *tables, 3)
+    with using(backend):
+        same(layer(x), oracles.channels_of(expected))
     same(layer.attention_weights(x), weights)
 
 
