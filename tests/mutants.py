@@ -24,7 +24,7 @@ from sasa_tutorial.layers import (
     external_attention,
     local_attention,
 )
-from sasa_tutorial.layers.heads import join_heads
+from sasa_tutorial.layers.heads import join_heads, split_heads
 from sasa_tutorial.windows import gather_windows, inside_image
 from tests import test_attention_layers as tests
 
@@ -181,7 +181,7 @@ def positions_of_the_image(self, x):
     p = self.value_mixture()
     row, col = (torch.arange(side) // 2 % self.block for side in x.shape[2:])  # no longer the place in the block
     mixed = einsum(v, p[:, row][:, :, col], "b m c h w, m h w -> b c h w")
-    return self._in_blocks(mixed)
+    return self._in_blocks(split_heads(mixed, self.heads))
 
 
 @contextmanager
@@ -308,7 +308,7 @@ MUTANTS = (
     Mutant(
         name="stem positions counted over the image, not in the block",
         seen_in="MerHS/SASA-pytorch",
-        patch=lambda: patch.object(AttentionStem2d, "_values", positions_of_the_image),
+        patch=lambda: patch.object(AttentionStem2d, "values_in_blocks", positions_of_the_image),
         killer="test_shares_of_the_mixture_sum_to_one_and_belong_to_places_in_the_block",
     ),
 )

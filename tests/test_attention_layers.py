@@ -326,6 +326,7 @@ def test_types_devices_and_compilation(name):
         (lambda: layers.LocalSelfAttention2d(4, 4, 3, heads=2, relative=False, content=False), "no logits"),
         (lambda: layers.LocalSelfAttention2d(3, 4, 3, heads=2, grouped=True), "3 channels and 2 heads"),
         (lambda: layers.RelativeOffsets2d(1, 3), "at least 2.*got 1"),
+        (lambda: layers.RelativeOffsets2d(4, 3)(torch.zeros(1, 2, 6, 3, 3)), r"\(b, heads, 4, h, w\), got \(1, 2, 6"),
         (lambda: layers.AttentionStem2d(values="mix"), "got 'mix'"),
         (lambda: layers.AttentionStem2d(3, 8, block=4, heads=2)(torch.zeros(1, 3, 6, 8)), "image of 6 x 8"),
         (lambda: layers.AttentionAugmentedConv2d(3, 8, key_channels=4, value_channels=9), "0 to out_channels 8, got 9"),
@@ -338,6 +339,21 @@ def test_types_devices_and_compilation(name):
 def test_what_cannot_be_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_layer_prints_what_it_was_built_with():
+    for layer, said in (
+        (layers.GlobalSelfAttention2d(6, 8, heads=2), "(6, 8, heads=2"),
+        (layers.LocalSelfAttention2d(6, 8, 3, heads=2, content=False), "(6, 8, kernel_size=3, heads=2"),
+        (layers.LocalSelfAttention2d(6, 8, 3, heads=2, content=False), "relative=True, content=False, scaled=False"),
+        (layers.RelativeOffsets2d(5, 7), "(5, kernel_size=7)"),
+        (layers.AttentionStem2d(3, 8, 2, heads=2), "(3, 8, block=2, heads=2, mixtures=4, values='mixture'"),
+        (layers.AttentionAugmentedConv2d(3, 8, key_channels=6, value_channels=4, heads=2), "key_channels=6"),
+        (layers.AttentionAugmentedConv2d(3, 8, key_channels=6, value_channels=4, heads=2), "positions='relative'"),
+        (layers.ExternalAttention2d(3, 8, slots=5, heads=2), "(3, 8, slots=5, heads=2, normalization='double'"),
+        (layers.AbsolutePositions2d(6), "AbsolutePositions2d(6)"),
+    ):
+        assert said in repr(layer).replace("\n  ", ""), repr(layer)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

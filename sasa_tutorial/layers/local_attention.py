@@ -114,3 +114,8 @@ class LocalSelfAttention2d(nn.Module):
 
     def _windows(self, x: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads d h w kh kw"]:
         return split_heads(gather_windows(join_heads(x), self.kernel_size), x.shape[1])
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.in_channels}, {self.to_q.out_channels}, kernel_size={self.kernel_size}, heads={self.heads}"
+        terms = f"relative={self.offsets is not None}, content={self.to_k is not None}, scaled={self.scale != 1}"
+        return f"{sizes}, {terms}"
