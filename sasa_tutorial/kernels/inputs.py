@@ -34,14 +34,7 @@ def check_inputs(inputs: Inputs, kernel_size: int) -> None:
     """
     q, k, v, row, col = inputs
     check_kernel_size(kernel_size)
-    for name, x in inputs._asdict().items():
-        if x is None and name in ("k", "row", "col"):
-            continue
-        if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in DTYPES:
-            found = f"{x.dtype}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{name} must be a dense tensor of real numbers, got {found}")
-        if x.device != q.device:
-            raise ValueError(f"all tensors must be on one device, got q on {q.device} and {name} on {x.device}")
+    check_tensors(inputs)
     if q.ndim != 5:
         raise ValueError(f"q must be 5-D (b, heads, d, h, w), got {q.ndim}-D of shape {tuple(q.shape)}")
     if k is not None and k.shape != q.shape:
@@ -57,6 +50,20 @@ def check_inputs(inputs: Inputs, kernel_size: int) -> None:
     # Under autocast the queries come from a convolution and are narrow, the tables are parameters and are not.
     if any(table is not None and table.dtype not in (q.dtype, compute_dtype(q)) for table in (row, col)):
         raise ValueError(f"row and col must be {q.dtype} as the queries, got {row.dtype} and {col.dtype}")
+
+
+def check_tensors(inputs: Inputs) -> None:
+    """Raises:
+    ValueError: something other than dense tensors of real numbers, all on one device.
+    """
+    for name, x in inputs._asdict().items():
+        if x is None and name in ("k", "row", "col"):
+            continue
+        if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in DTYPES:
+            found = f"{x.dtype}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{name} must be a dense tensor of real numbers, got {found}")
+        if x.device != inputs.q.device:
+            raise ValueError(f"all tensors must be on one device, got q on {inputs.q.device} and {name} on {x.device}")
 
 
 def check_tables(row: Tensor | None, col: Tensor | None, d: int, kernel_size: int) -> None:

@@ -118,8 +118,8 @@ def _logits(
 ) -> Float[Tensor, "cells h w n"]:
     """One plane for each cell of the window, in the order of `_shifts`."""
     h, w, n = shape
-    by_row = _outside(h, reach[0], queries).view(-1, h, 1, 1)
-    by_col = _outside(w, reach[1], queries).view(-1, 1, w, 1)
+    by_row = _outside(h, reach[0], queries)[:, :, None, None]
+    by_col = _outside(w, reach[1], queries)[:, None, :, None]
     if tables is not None:
         of_row, of_col = offset_logits(queries, *tables)
         by_row, by_col = of_row + by_row, of_col + by_col

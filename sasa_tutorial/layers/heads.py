@@ -10,7 +10,12 @@ from torch import Tensor
 
 
 def split_heads(x: Float[Tensor, "b c *pixels"], heads: int) -> Float[Tensor, "b heads d *pixels"]:
-    """Channels into heads; pixels stay where they are."""
+    """Channels into heads; pixels stay where they are.
+
+    Raises:
+        ValueError: heads do not divide the channels.
+    """
+    check_heads(x.shape[1], heads, "channels")
     return rearrange(x, "b (heads d) ... -> b heads d ...", heads=heads)
 
 

@@ -10,7 +10,7 @@ import functools
 import torch
 from torch import Tensor
 
-from sasa_tutorial.kernels.inputs import Inputs, compute_dtype
+from sasa_tutorial.kernels.inputs import Inputs, check_tensors, compute_dtype
 from sasa_tutorial.kernels.native import compiling
 from sasa_tutorial.kernels.operators import empty_lse, operator
 
@@ -119,6 +119,7 @@ def total(name: str, outputs: dict[str, Tensor]) -> Tensor:
 
 def _prepared(inputs: Inputs) -> dict[str, Tensor]:
     """What was given, by name, in the type it is computed in."""
+    check_tensors(inputs)
     given = {name: x.to(compute_dtype(inputs.q)) for name, x in inputs._asdict().items() if x is not None}
     return {name: x.contiguous() if name in _CONTIGUOUS else x for name, x in given.items()}
 
