@@ -46,3 +46,13 @@ def weights_root() -> Path:
     """The committed trained weights: `data/weights` of the checkout, else the copy inside the installed package."""
     root = checkout()
     return root / "data" / "weights" if root else PACKAGE / "trained"
+
+
+def source_files(*rooms: str) -> list[Path]:
+    """The library's sources, Python and C with its headers, in a fixed order: what a change of the code is a change of.
+
+    Args:
+        rooms: only of these, each a folder of the package or a file at its top without the suffix; none for all.
+    """
+    sources = (path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".c", ".h"))
+    return sorted(p for p in sources if not rooms or p.relative_to(PACKAGE).parts[0].removesuffix(".py") in rooms)

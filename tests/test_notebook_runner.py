@@ -208,7 +208,7 @@ def test_the_fingerprint_sees_what_outputs_depend_on_and_nothing_else(tmp_path, 
     changed += [with_file("layers.py", "window = 5\n"), with_file("recorded/cifar100.jsonl", '{"seed": 1}\n')]
     changed += [with_file("new.py", ""), with_file("models/new.py", "")]
     assert len({same, *changed}) == 1 + len(changed)
-    assert same == now(outputs=[{"output_type": "stream"}]) == with_file("series/index.py", "x = 1\n") == now()
+    assert same == now(outputs=[{"output_type": "stream"}]) == with_file("notebook_runner/index.py", "x = 1\n") == now()
 
 
 @needs_kernel

@@ -35,11 +35,7 @@ def fingerprint(notebook: Notebook, parameters: Mapping[str, str | int]) -> str:
     That is: its cells without their outputs, the parameters, the library's sources, the committed records, and the
     versions of torch and Python. This package is left out, as no notebook imports what executes it.
     """
-    sources = [
-        path
-        for path in paths.PACKAGE.rglob("*")
-        if path.suffix in {".py", ".c"} and path.relative_to(paths.PACKAGE).parts[0] != "series"
-    ]
+    sources = [path for path in paths.source_files() if "notebook_runner" not in path.relative_to(paths.PACKAGE).parts]
     parts = {
         "cells": [(cell.kind, cell.source, cell.tags) for cell in notebook.cells],
         "parameters": dict(parameters),

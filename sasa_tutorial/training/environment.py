@@ -60,10 +60,8 @@ def commit() -> str | None:
 def library_fingerprint() -> str:
     """A hash of the code that decides a run's numbers: the same code, settings and machine give the same run."""
     digest = hashlib.sha256(torch.__version__.encode())
-    for room in ("layers", "kernels", "models", "datasets", "training"):
-        for file in sorted((paths.PACKAGE / room).rglob("*.*")):
-            if file.suffix in (".py", ".c"):
-                digest.update(file.read_bytes())
+    for file in paths.source_files("windows", "layers", "kernels", "models", "datasets", "training"):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
