@@ -232,8 +232,8 @@ def bench(
     if save and only:
         raise click.UsageError("--save keeps a whole document: leave --only out.")
     from sasa_tutorial.bench import default_setting, new_document, parts, save_document, sections_for
+    from sasa_tutorial.devices import resolve_device
     from sasa_tutorial.paths import shown
-    from sasa_tutorial.training.environment import resolve_device
     from sasa_tutorial.training.progress import live_bar
 
     where = resolve_device(device)

@@ -29,7 +29,7 @@ from sasa_tutorial.training.loop import Training
 from sasa_tutorial.training.plan import plan_folder_run
 from sasa_tutorial.training.recipe import Recipe
 from sasa_tutorial.training.records import local_records
-from sasa_tutorial.training.run import RunInUse, _claim, _Trainer, train_plan
+from sasa_tutorial.training.run import _Trainer, train_plan
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 from tests.conftest import script
 from tests.test_commands import free_port, printed_losses
@@ -307,23 +307,6 @@ def test_validation_is_of_train_and_test_is_of_val(folder, sets):
     parts = (images.train, images.validation, images.test)
     assert [part.images.names.tolist() for part in parts] == [part.names.tolist() for part in sets]
     assert [part.size for part in parts] == [64] * 3 and images.train.seed == 7 and images.classes == 3
-
-
-def test_a_process_that_reads_images_does_not_keep_the_run_claimed(tmp_path):
-    context = multiprocessing.get_context("fork")
-    reads, stop = context.Event(), context.Event()
-    with _claim(tmp_path):
-        reader = context.Process(target=lambda: (reads.set(), stop.wait(60)))
-        reader.start()
-        assert reads.wait(60)
-        with pytest.raises(RunInUse), _claim(tmp_path):
-            pass
-    try:
-        with _claim(tmp_path):
-            assert reader.is_alive()
-    finally:
-        stop.set()
-        reader.join()
 
 
 class OtherMachine(Processes):

@@ -15,21 +15,24 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 PACKAGE = ROOT / "sasa_tutorial"
+GROUND = {"paths", "errors", "devices", "files"}  # what no arrow leads up from
 # What each room may import of the others; anything not listed is a new arrow, and a decision.
 ROOMS = {
     "paths": set(),
     "errors": set(),
     "windows": set(),
+    "devices": set(),
+    "files": set(),
     "kernels": {"kernels", "windows"},
     "layers": {"layers", "kernels", "windows"},
     "models": {"models", "layers", "windows"},
     "ledger": {"ledger", "models", "layers"},
-    "datasets": {"datasets", "paths", "errors"},
-    "training": {"training", "datasets", "models", "kernels", "paths", "errors"},
-    "bench": {"bench", "training", "models", "layers", "kernels", "windows", "paths", "errors"},
-    "experiments": {"experiments", "training", "paths", "errors"},
-    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers"},
-    "notebook_runner": {"notebook_runner", "paths", "errors"},
+    "datasets": {"datasets", *GROUND},
+    "training": {"training", "datasets", "models", "kernels", *GROUND},
+    "bench": {"bench", "training", "models", "layers", "kernels", "windows", *GROUND},
+    "experiments": {"experiments", "training", *GROUND},
+    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers", *GROUND},
+    "notebook_runner": {"notebook_runner", *GROUND},
 }
 
 

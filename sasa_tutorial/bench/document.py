@@ -17,8 +17,9 @@ from sasa_tutorial.bench.machine import measure_machine
 from sasa_tutorial.bench.network import NETWORKS, default_networks, measure_network
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.subjects import subjects
+from sasa_tutorial.devices import device_name, on_gpu, processor_name
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.training.environment import commit, device_name, processor_name
+from sasa_tutorial.training.provenance import commit
 
 SECTIONS = ("machine", "layers", "network", "growth", "floor")
 
@@ -55,7 +56,7 @@ class Part:
 
 def sections_for(device: torch.device) -> tuple[str, ...]:
     """What can be measured there: the floor is that of a GPU."""
-    return SECTIONS if device.type == "cuda" else SECTIONS[:-1]
+    return SECTIONS if on_gpu(device) else SECTIONS[:-1]
 
 
 def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator[Part]:

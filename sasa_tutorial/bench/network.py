@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.timing import Times, interleaved
+from sasa_tutorial.devices import computing, on_gpu
 from sasa_tutorial.models import cifar_models
-from sasa_tutorial.training.precision import computing
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
 
 BASELINE = "convolution"
@@ -43,7 +43,7 @@ class NetworkResult:
 def default_networks(device: torch.device) -> tuple[NetworkSetting, ...]:
     """On a CPU the laptop profile's size, then the full width, as many images as the layers are measured on; on a GPU
     the full width."""
-    if device.type == "cuda":
+    if on_gpu(device):
         return (NetworkSetting(device=str(device), width=1.0, batch=256),)
     return NetworkSetting(device=str(device)), NetworkSetting(device=str(device), width=1.0, batch=32)
 

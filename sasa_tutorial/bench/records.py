@@ -14,6 +14,7 @@ from sasa_tutorial.bench.machine import Machine
 from sasa_tutorial.bench.network import NetworkResult
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import write_whole
 
 _ROWS = {"layers": LayerResult, "network": NetworkResult, "growth": Curve}
 _SINGLE = {"machine": Machine, "floor": Floor}  # or null
@@ -36,9 +37,8 @@ def save_document(document: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", document["device"].lower()).strip("-")
     file = folder / f"bench-{slug}.json"
-    half = file.with_suffix(".partial")
-    half.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return half.replace(file)
+    write_whole(file, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return file
 
 
 def bench_documents() -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from itertools import chain
 
 import torch
 
+from sasa_tutorial.devices import device_name, resolve_device
 from sasa_tutorial.experiments.results import missing_runs
 from sasa_tutorial.training.checkpoints import CheckpointError
-from sasa_tutorial.training.environment import device_name, resolve_device
 from sasa_tutorial.training.loop import Diverged
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import resolve_profile

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.devices import computing
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.images import ScoredImages, evaluation_batches
-from sasa_tutorial.training.precision import computing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from sasa_tutorial.datasets import DatasetError, FolderImages
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.training.images import Batch, normalise
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -128,7 +129,7 @@ def _decoded(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_together,
-        pin_memory=device.type == "cuda",
+        pin_memory=on_gpu(device),
         worker_init_fn=_leave_stopping_to_the_run,
         generator=torch.Generator(),  # its own: a loader draws a number, and a resumed run makes one loader more
     )
@@ -148,7 +149,8 @@ def _leave_stopping_to_the_run(_worker: int) -> None:
 
     In a group of its own, and not deaf: the run ends its workers by a signal, too.
     """
-    os.setpgrp()
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _seed(*parts: int) -> int:

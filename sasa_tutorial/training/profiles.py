@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sasa_tutorial.datasets import LabelledImages, load_cifar100, synthetic_cifar100
+from sasa_tutorial.devices import gpu_available
 from sasa_tutorial.models import cifar_models, wide_resnet
 from sasa_tutorial.training.images import RunImages, TrainingImages
 from sasa_tutorial.training.recipe import Recipe
@@ -190,7 +191,7 @@ def resolve_profile(name: str = "auto") -> Profile:
         if os.environ.get("SASA_PROFILE", "auto") != "auto":
             name, source = os.environ["SASA_PROFILE"], " (from the variable SASA_PROFILE)"
         else:
-            name = "gpu" if torch.cuda.is_available() else "smoke"
+            name = "gpu" if gpu_available() else "smoke"
     if name not in PROFILES:
         raise ValueError(f"profile must be auto, {', '.join(PROFILES)}, got {name!r}{source}")
     return PROFILES[name]

@@ -1,14 +1,11 @@
 """One run from its name to its record: images, network, training, the test set once, one line in the records."""
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import torch
 from safetensors.torch import save_file
@@ -16,17 +13,19 @@ from torch import nn
 
 from sasa_tutorial import __version__, kernels
 from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.devices import begin_peak, device_name, peak_memory, resolve_device
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import Held, locked
 from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
-from sasa_tutorial.training.environment import commit, device_name, library_fingerprint, resolve_device
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.images import RunImages, ScoredImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
+from sasa_tutorial.training.provenance import commit, library_fingerprint
 from sasa_tutorial.training.recipe import start_tables
 from sasa_tutorial.training.records import Record, append_record, read_records
 from sasa_tutorial.training.stopping import stop_requests
@@ -185,8 +184,7 @@ class _Trainer:
         model = plan.network(num_classes=images.classes)
         start_tables(model, recipe)
         self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        begin_peak(device)
         return Training(
             model.to(device, memory_format=torch.channels_last),
             images.train,
@@ -215,7 +213,7 @@ class _Trainer:
             **{"val_top1": None, "test_top1": None, "test_top5": None, **scores},
             train_seconds=round(progress.seconds, 2),
             images_per_second=round(trained / max(progress.seconds, 1e-9), 1),
-            peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+            peak_memory_bytes=peak_memory(device),
             device=self._device_name(),
             torch=torch.__version__,
             version=__version__,
@@ -256,24 +254,18 @@ def _at_most(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def _claim(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
-        except BlockingIOError as error:
+            held.enter_context(locked(folder / "lock", wait=False))
+        except Held as error:
             raise RunInUse(
                 f"another process is training in {shown(folder)}. Wait for it; another seed is another run."
             ) from error
-        # A process forked from this one, to decode images, must not hold the lock when this one is killed.
-        _held.add(lock)
-        try:
-            yield
-        finally:
-            _held.discard(lock)
-
-
-_held: set[IO[str]] = set()
-os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
+        except OSError as error:
+            raise TutorialError(
+                f"{shown(folder)} cannot be written ({error}). Name another folder in the variable SASA_BUILD."
+            ) from error
+        yield
 
 
 def _above(bar: object, say: Callable[[str], None], line: str) -> None:
