@@ -9,6 +9,7 @@ import click
 
 from sasa_tutorial import __version__
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.lessons import PROFILE_NAMES
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
@@ -18,7 +19,7 @@ PROFILE = click.option(
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="smoke, laptop, gpu or full; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+    help=f"{', '.join(PROFILE_NAMES)}, or auto: $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
 )
 
 

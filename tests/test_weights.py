@@ -15,6 +15,7 @@ from sasa_tutorial import paths
 from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
 from sasa_tutorial.experiments import weights
 from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
+from sasa_tutorial.lessons import LESSONS
 from sasa_tutorial.training.checkpoints import save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
@@ -24,15 +25,7 @@ from sasa_tutorial.training.profiles import PROFILES, stratified_subset
 from sasa_tutorial.training.records import Record, append_record, local_records
 from tests.conftest import ROOT, real_data
 
-LESSONS = (
-    "attention_stem",
-    "augmented_convolution",
-    "convolution",
-    "external_attention",
-    "global_attention",
-    "local_attention",
-    "relative_offsets",
-)
+NAMES = tuple(sorted(lesson.name for lesson in LESSONS))
 TINY = replace(PROFILES["laptop"], depth=14, width=0.125)
 BEGUN = "2026-01-01T00:00:00+00:00"
 
@@ -232,7 +225,7 @@ def test_weights_of_another_network_are_named(published):
 
 def test_every_lesson_has_small_right_weights():
     entries = published_weights()
-    assert tuple(entries) == LESSONS
+    assert tuple(entries) == NAMES
     for name, entry in entries.items():
         assert entry.problem == "" and entry.bytes < weights.LARGEST and entry.model == name
         assert entry.val_top1 == entry.record.val_top1 and entry.record.status == "finished"
@@ -242,7 +235,7 @@ def test_every_lesson_has_small_right_weights():
     assert json.loads((folder / "index.json").read_text()).keys() == entries.keys()
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_they_are_networks_that_tell_images_apart(name):
     network = trained_network(name)
     images = normalise(synthetic_cifar100(100, split="validation").images)
@@ -253,7 +246,7 @@ def test_they_are_networks_that_tell_images_apart(name):
 
 
 @pytest.mark.skipif(not real_data(), reason="CIFAR-100 is not here")
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_on_real_images_they_have_the_recorded_accuracy(name):
     recorded = published_weights()[name].record
     images = stratified_subset(load_cifar100(split="validation"), recorded.config["validation_images"])
@@ -271,7 +264,7 @@ def test_the_command_lists_and_checks_them(command):
     result = command("weights")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == len(LESSONS)
-    assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(LESSONS, lines, strict=True))
+    assert len(lines) == len(NAMES)
+    assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(NAMES, lines, strict=True))
     refused = command("weights", "--publish", "convolution", "--profile", "laptop", "--seed", "99")
     assert refused.returncode == 1 and "holds no finished run" in refused.stderr and "Traceback" not in refused.stderr
