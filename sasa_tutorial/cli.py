@@ -272,37 +272,45 @@ def ledger(as_json: bool) -> None:
 
 @cli.group()
 def data() -> None:
-    """Get CIFAR-100, and check it."""
+    """Get CIFAR-100 or CIFAR-10, and check it."""
 
 
 ROOT = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that holds cifar-100-python.  [default: $SASA_DATA, else data/]",
+    help="The folder that holds the data set's.  [default: $SASA_DATA, else data/]",
 )
 
 
+NAME = click.argument("name", type=click.Choice(["cifar100", "cifar10"]), default="cifar100")
+
+
 @data.command()
+@NAME
 @ROOT
 @click.option("--mirror", multiple=True, metavar="URL", help="Try this address first; repeatable.")
-def download(root: Path | None, mirror: tuple[str, ...]) -> None:
-    """Download CIFAR-100 (169 MB), check it, put it in place."""
-    from sasa_tutorial.datasets import download_cifar100
+def download(name: str, root: Path | None, mirror: tuple[str, ...]) -> None:
+    """Download CIFAR-100 or CIFAR-10 (169 MB each), check it, put it in place."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
+    from sasa_tutorial.datasets.download import download
 
-    folder = download_cifar100(root, mirrors=mirror or None)
-    click.echo(f"CIFAR-100 is complete in {folder}")
+    folder = download(ARCHIVES[name], root, mirrors=mirror or None)
+    click.echo(f"{ARCHIVES[name].title} is complete in {folder}")
 
 
 @data.command()
+@NAME
 @ROOT
-def check(root: Path | None) -> None:
-    """Check the files of CIFAR-100 against their SHA-256."""
-    from sasa_tutorial.datasets import check_cifar100
+def check(name: str, root: Path | None) -> None:
+    """Check the files of CIFAR-100 or CIFAR-10 against their hashes."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
 
-    findings = check_cifar100(root)
+    findings = ARCHIVES[name].check(root)
     for finding in findings:
         click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    if not all(finding.ok for finding in findings):
+        click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
+        sys.exit(1)
 
 
 def main() -> None:

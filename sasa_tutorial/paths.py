@@ -23,12 +23,17 @@ def home() -> Path:
 
 def data_root() -> Path:
     """Where CIFAR-100 lies unless a command says otherwise: `$SASA_DATA`, else `data/`."""
-    return Path(os.environ["SASA_DATA"]) if os.environ.get("SASA_DATA") else home() / "data"
+    return _named_in("SASA_DATA", "data")
 
 
 def build_root() -> Path:
     """What can be made again, runs with checkpoints and executed notebooks: `$SASA_BUILD`, else `build/`."""
-    return Path(os.environ["SASA_BUILD"]) if os.environ.get("SASA_BUILD") else home() / "build"
+    return _named_in("SASA_BUILD", "build")
+
+
+def _named_in(variable: str, usual: str) -> Path:
+    """A variable's folder, tied to the project where it is relative: notebooks run from folders of their own."""
+    return home() / Path(os.environ.get(variable) or usual).expanduser()
 
 
 def shown(path: Path) -> str:

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sasa_tutorial.datasets import synthetic_cifar100
+from sasa_tutorial.datasets import TrainingImages, normalise, synthetic_cifar100
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training import loop
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import TrainingImages, normalise
 from sasa_tutorial.training.loop import Diverged, Training
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
 from sasa_tutorial.training.stopping import Stopped, StopRequest

@@ -12,16 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sasa_tutorial import paths
-from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
+from sasa_tutorial.datasets import load_cifar100, normalise, stratified_subset, synthetic_cifar100
 from sasa_tutorial.experiments import weights
 from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
 from sasa_tutorial.lessons import LESSONS
 from sasa_tutorial.training.checkpoints import save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import normalise
 from sasa_tutorial.training.plan import Plan
-from sasa_tutorial.training.profiles import PROFILES, stratified_subset
+from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record, append_record, local_records
 from tests.conftest import ROOT, real_data
 

@@ -18,7 +18,7 @@ METRIC = "test_top1"
 METRIC_WORDS = {"test_top1": "Test top-1", "val_top1": "Validation top-1"}
 CLEAR = 0.25  # points: a smaller published difference is within the chance of 50,000 test images
 # Profiles on real images, the largest first.
-PROFILE_ORDER = tuple(name for name in reversed(PROFILES) if PROFILES[name].dataset != "synthetic")
+PROFILE_ORDER = tuple(name for name in reversed(PROFILES) if PROFILES[name].source.recorded)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.datasets import ImageSet, TrainingSet
 from sasa_tutorial.devices import computing
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import ScoredImages, TrainingSet
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 
@@ -84,7 +83,7 @@ class Training:
         self,
         model: nn.Module,
         images: TrainingSet,
-        validation: LabelledImages | ScoredImages,
+        validation: ImageSet,
         recipe: Recipe,
         processes: Processes,
         *,

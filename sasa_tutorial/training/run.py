@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sasa_tutorial import __version__, kernels
-from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.datasets import ImageSet, RunImages
 from sasa_tutorial.devices import begin_peak, device_name, peak_memory, resolve_device
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import Held, locked
@@ -21,7 +21,6 @@ from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import RunImages, ScoredImages
 from sasa_tutorial.training.loop import Diverged, EpochLine, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
@@ -38,7 +37,7 @@ class Run:
     record: Record
     lines: list[EpochLine]  # one an epoch
     model: nn.Module  # trained, in evaluation mode, on its device
-    validation: LabelledImages | ScoredImages  # what `val_top1` was measured on; of CIFAR-100, on the same device
+    validation: ImageSet  # what `val_top1` was measured on; of CIFAR-100, on the same device
 
 
 class RunInUse(TutorialError):
@@ -133,7 +132,7 @@ class _Trainer:
         self.say(
             f"{plan}: {self.params:,} parameters, "
             f"{self.flops / 1e6:.1f} MFLOPs an image; {len(images.train):,} training images "
-            f"({plan.profile.data_name}), {training.steps:,} steps; "
+            f"({plan.profile.source.title}), {training.steps:,} steps; "
             f"{self._device_name()}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
@@ -181,9 +180,9 @@ class _Trainer:
     def _prepare(self, images: RunImages) -> Training:
         plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
         torch.manual_seed(plan.seed)
-        model = plan.network(num_classes=images.classes)
+        model = plan.network()
         start_tables(model, recipe)
-        self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
+        self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.source.image_size)
         begin_peak(device)
         return Training(
             model.to(device, memory_format=torch.channels_last),
