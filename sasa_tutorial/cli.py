@@ -112,7 +112,7 @@ def train(
     if study:
         raise click.UsageError("--study goes with --missing.")
     from sasa_tutorial.training.plan import plan_folder_run, plan_run
-    from sasa_tutorial.training.run import train_plan
+    from sasa_tutorial.training.run import train as train_run
 
     length = {"epochs": epochs, "steps": steps}
     plan = (
@@ -120,7 +120,7 @@ def train(
         if folder is None
         else plan_folder_run(model, folder, seed, **length, **folder_settings)
     )
-    train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
+    train_run(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
 
 
 @cli.command()

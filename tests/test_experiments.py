@@ -327,7 +327,7 @@ def test_a_damaged_checkpoint_stops_only_its_own_run(monkeypatch, tmp_path):
             raise CheckpointError("FILE is not a readable checkpoint. Delete it.")
 
     monkeypatch.setattr(runner, "missing_runs", lambda *_: plans)
-    monkeypatch.setattr(runner, "train_plan", train)
+    monkeypatch.setattr(runner, "train", train)
     assert runner.train_missing("smoke", say=said.append) == 1
     assert f"{plans[0]} was left out: FILE is not a readable checkpoint. Delete it." in said and said[-1] == str(
         plans[1]

@@ -31,7 +31,7 @@ from sasa_tutorial.training.loop import Training
 from sasa_tutorial.training.plan import plan_folder_run
 from sasa_tutorial.training.recipe import Recipe
 from sasa_tutorial.training.records import local_records
-from sasa_tutorial.training.run import _Trainer, train_plan
+from sasa_tutorial.training.run import _check_agreement, train
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 from tests.conftest import script
 from tests.test_commands import free_port, printed_losses
@@ -252,7 +252,7 @@ def test_it_learns(sets):
     training = Training(network, training_images(sets, least_area=0.5), scored, recipe, ALONE)
     training.report = lambda line: None
     training.run(StopRequest())
-    assert training.progress.lines[-1].train_loss < 0.8 * training.progress.lines[0].train_loss
+    assert training.logbook.lines[-1].train_loss < 0.8 * training.logbook.lines[0].train_loss
     assert evaluate(training.trained, scored, ALONE).top1 > 60  # a quarter of them is grey
 
 
@@ -319,9 +319,9 @@ class OtherMachine(Processes):
 
 
 def test_machines_with_different_images_are_told(folder):
-    trainer = _Trainer(plan_folder_run("resnet_26", folder, batch=6), OtherMachine(1, 2, CPU), print)
+    plan = plan_folder_run("resnet_26", folder, batch=6)
     with pytest.raises(TutorialError, match="process 1 would train another run than the first process"):
-        trainer.train(resume=False, fresh=False, deadline=None)
+        _check_agreement(plan, OtherMachine(1, 2, CPU))
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
@@ -470,9 +470,7 @@ def test_killed_it_goes_on_and_a_stop_of_all_its_processes_saves_it(folder):
 def test_two_processes_get_the_loss_of_one(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(imagenet, "paper_models", lambda: {"resnet_14": small_network})
     lines = []
-    train_plan(
-        plan_folder_run("resnet_14", folder, steps=2, batch=6, size=32, workers=0), device="cpu", say=lines.append
-    )
+    train(plan_folder_run("resnet_14", folder, steps=2, batch=6, size=32, workers=0), device="cpu", say=lines.append)
     program = tmp_path / "program.py"
     program.write_text(WITH_A_SMALL_NETWORK)
     torchrun = str(Path(script()).parent / "torchrun")
