@@ -89,9 +89,7 @@ def test_killed_at_twenty_moments_the_grid_loses_no_record_and_repeats_none(tmp_
     assert last.exitcode == 0
     assert lines(tmp_path)[: len(kept)] == kept
     everything_once(tmp_path)
-    assert "going on after step" in said(tmp_path), (
-        "some kills must have hit a run, and the next process continued it"
-    )
+    assert "going on after step" in said(tmp_path), "some kills must have hit a run, and the next process continued it"
 
 
 def test_two_processes_share_the_grid(tmp_path):
