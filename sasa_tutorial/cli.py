@@ -9,17 +9,17 @@ import click
 
 from sasa_tutorial import __version__
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.lessons import PROFILE_NAMES
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
-PROFILE_NAMES = ("smoke", "laptop", "evening", "gpu", "full")  # of training/profiles.py, which imports torch; tested
 DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 PROFILE = click.option(
     "--profile",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help=f"{', '.join(PROFILE_NAMES)}; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+    help=f"{', '.join(PROFILE_NAMES)}, or auto: $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
 )
 
 
@@ -112,7 +112,7 @@ def train(
     if study:
         raise click.UsageError("--study goes with --missing.")
     from sasa_tutorial.training.plan import plan_folder_run, plan_run
-    from sasa_tutorial.training.run import train_plan
+    from sasa_tutorial.training.run import train as train_run
 
     length = {"epochs": epochs, "steps": steps}
     plan = (
@@ -120,7 +120,7 @@ def train(
         if folder is None
         else plan_folder_run(model, folder, seed, **length, **folder_settings)
     )
-    train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
+    train_run(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
 
 
 @cli.command()
@@ -245,8 +245,8 @@ def bench(
     if save and only:
         raise click.UsageError("--save keeps a whole document: leave --only out.")
     from sasa_tutorial.bench import default_setting, new_document, parts, save_document, sections_for
+    from sasa_tutorial.devices import resolve_device
     from sasa_tutorial.paths import shown
-    from sasa_tutorial.training.environment import resolve_device
     from sasa_tutorial.training.progress import live_bar
 
     where = resolve_device(device)
@@ -284,37 +284,45 @@ def ledger(as_json: bool) -> None:
 
 @cli.group()
 def data() -> None:
-    """Get CIFAR-100, and check it."""
+    """Get CIFAR-100 or CIFAR-10, and check it."""
 
 
 ROOT = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that holds cifar-100-python.  [default: $SASA_DATA, else data/]",
+    help="The folder that holds the data set's.  [default: $SASA_DATA, else data/]",
 )
 
 
+NAME = click.argument("name", type=click.Choice(["cifar100", "cifar10"]), default="cifar100")
+
+
 @data.command()
+@NAME
 @ROOT
 @click.option("--mirror", multiple=True, metavar="URL", help="Try this address first; repeatable.")
-def download(root: Path | None, mirror: tuple[str, ...]) -> None:
-    """Download CIFAR-100 (169 MB), check it, put it in place."""
-    from sasa_tutorial.datasets import download_cifar100
+def download(name: str, root: Path | None, mirror: tuple[str, ...]) -> None:
+    """Download CIFAR-100 or CIFAR-10 (169 MB each), check it, put it in place."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
+    from sasa_tutorial.datasets.download import download
 
-    folder = download_cifar100(root, mirrors=mirror or None)
-    click.echo(f"CIFAR-100 is complete in {folder}")
+    folder = download(ARCHIVES[name], root, mirrors=mirror or None)
+    click.echo(f"{ARCHIVES[name].title} is complete in {folder}")
 
 
 @data.command()
+@NAME
 @ROOT
-def check(root: Path | None) -> None:
-    """Check the files of CIFAR-100 against their SHA-256."""
-    from sasa_tutorial.datasets import check_cifar100
+def check(name: str, root: Path | None) -> None:
+    """Check the files of CIFAR-100 or CIFAR-10 against their hashes."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
 
-    findings = check_cifar100(root)
+    findings = ARCHIVES[name].check(root)
     for finding in findings:
         click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    if not all(finding.ok for finding in findings):
+        click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
+        sys.exit(1)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from sasa_tutorial.bench.growth import FACTORS, exponent, measure_growth, settin
 from sasa_tutorial.bench.layers import layer_passes, measure_layers
 from sasa_tutorial.bench.machine import Size, measure_machine
 from sasa_tutorial.bench.memory import peak_growth
-from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, training_step
+from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, step_of
 from sasa_tutorial.bench.section import Part
 from sasa_tutorial.bench.subjects import subjects
 from sasa_tutorial.bench.timing import Times, interleaved
@@ -254,7 +254,7 @@ def test_a_training_step_changes_every_parameter_of_the_network(monkeypatch):
     models = network.cifar_models()
     monkeypatch.setattr(network, "cifar_models", lambda: {name: builder(name) for name in models})
     for name in NETWORKS:
-        step = training_step(name, NETWORK)
+        step = step_of(name, NETWORK)
         before = [p.detach().clone() for p in built[-1].parameters()]
         step()
         assert all(not torch.equal(p, old) for p, old in zip(built[-1].parameters(), before, strict=True)), name

@@ -32,6 +32,8 @@ def test_help_names_every_command(command):
     for name in ("run", "train", "results", "data"):
         assert re.search(rf"^  {name}  ", result.stdout, re.M)
         assert command(name, "--help").returncode == 0
+    said = " ".join(command("train", "--help").stdout.split())
+    assert f"{', '.join(PROFILES)}, or auto: $SASA_PROFILE" in said
 
 
 def test_help_names_every_profile_and_does_not_wait_for_torch(command):

@@ -18,8 +18,10 @@ from sasa_tutorial import paths
 from sasa_tutorial.bench import floor, growth, layers, machine, network
 from sasa_tutorial.bench.section import Part
 from sasa_tutorial.bench.setting import Setting
+from sasa_tutorial.devices import device_name, on_gpu, processor_name
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.training.environment import commit, device_name, processor_name
+from sasa_tutorial.files import write_whole
+from sasa_tutorial.training.provenance import commit
 
 SECTIONS = {"machine": machine, "layers": layers, "network": network, "growth": growth, "floor": floor}
 _ROWS = {"layers": layers.LayerResult, "network": network.NetworkResult, "growth": growth.Curve}
@@ -33,7 +35,7 @@ class BenchRecordError(TutorialError):
 
 def sections_for(device: torch.device) -> tuple[str, ...]:
     """What can be measured there: the floor is that of a GPU."""
-    return tuple(name for name in SECTIONS if name != "floor" or device.type == "cuda")
+    return tuple(name for name in SECTIONS if name != "floor" or on_gpu(device))
 
 
 def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator[Part]:
@@ -85,9 +87,8 @@ def save_document(document: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", document["device"].lower()).strip("-")
     file = folder / f"bench-{slug}.json"
-    half = file.with_suffix(".partial")
-    half.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return half.replace(file)
+    write_whole(file, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return file
 
 
 def bench_documents() -> list[dict[str, Any]]:

@@ -7,15 +7,15 @@ from itertools import groupby
 from operator import itemgetter
 
 import torch
-import torch.nn.functional as F
 
 from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.section import Part, Row, columns, number, quartiles
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.models import cifar_models
-from sasa_tutorial.training.precision import computing
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
+from sasa_tutorial.training.step import training_step
 
 BASELINE = "convolution"
 NETWORKS = (BASELINE, "local_attention", "relative_offsets")  # names in cifar_models()
@@ -47,7 +47,7 @@ class NetworkResult:
 def default_networks(device: torch.device) -> tuple[NetworkSetting, ...]:
     """On a CPU the laptop profile's size, then the full width, as many images as the layers are measured on; on a GPU
     the full width."""
-    if device.type == "cuda":
+    if on_gpu(device):
         return (NetworkSetting(device=str(device), width=1.0, batch=256),)
     return NetworkSetting(device=str(device)), NetworkSetting(device=str(device), width=1.0, batch=32)
 
@@ -56,7 +56,7 @@ def measure_network(
     setting: NetworkSetting, *, rounds: int, done: Callable[[], None] = lambda: None
 ) -> list[NetworkResult]:
     """Time and memory of a step. `done` is called after every round and every measurement of memory."""
-    steps = {name: training_step(name, setting) for name in NETWORKS}
+    steps = {name: step_of(name, setting) for name in NETWORKS}
     times = interleaved(steps, setting.device, rounds=rounds, done=done)
     del steps
     results = []
@@ -77,12 +77,12 @@ def measure_network(
 
 def network_steps(name: str, setting: NetworkSetting) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step with two of the images, after which the optimizer has its state, and one with all of them."""
-    step = training_step(name, setting)
+    step = step_of(name, setting)
     return partial(step, 2), step
 
 
-def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
-    """A step on random images, always the same ones, as the training loop makes it; an argument limits their number."""
+def step_of(name: str, setting: NetworkSetting) -> Callable[..., None]:
+    """A training step on random images, always the same ones; an argument limits their number."""
     torch.manual_seed(0)
     device = torch.device(setting.device)
     model = cifar_models()[name](depth=setting.depth, width=setting.width)
@@ -94,11 +94,7 @@ def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
     labels = torch.randint(0, 100, (setting.batch,)).to(device)
 
     def step(count: int | None = None) -> None:
-        with computing(device):
-            loss = F.cross_entropy(model(images[:count]), labels[:count], label_smoothing=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        training_step(model, optimizer, images[:count], labels[:count], label_smoothing=0.1)
 
     return step
 

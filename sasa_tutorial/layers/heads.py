@@ -38,8 +38,10 @@ def check_heads(channels: int, heads: int, name: str = "out_channels") -> int:
 
 
 def check_channels(**channels: int) -> None:
-    """Raises:
-    ValueError: a number of channels is not positive; its name is in the message.
+    """Refuse numbers of channels that cannot be.
+
+    Raises:
+        ValueError: one is not positive; its name is in the message.
     """
     for name, value in channels.items():
         if value < 1:
@@ -47,8 +49,10 @@ def check_channels(**channels: int) -> None:
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:
-    """Raises:
-    ValueError: x is not 4-D, or has another number of channels.
+    """Refuse what is no batch of images.
+
+    Raises:
+        ValueError: x is not 4-D, or has another number of channels.
     """
     if x.ndim != 4:
         raise ValueError(f"expected a 4-D input (b, c, h, w), got {x.ndim}-D of shape {tuple(x.shape)}")

@@ -15,21 +15,10 @@ from torch import nn
 from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.models import spatial
 from sasa_tutorial.models.augmented import narrow_augmented_spatial
-from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups
+from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups, scaled_channels
 
 Builder = Callable[..., nn.Module]
 LAST_TWO = (3, 4)  # groups
-
-
-def scaled_channels(width: float, base: int = 64) -> int:
-    """`base` channels times `width`, as a multiple of 8 (so that 8 heads divide it) and at least 8.
-
-    Raises:
-        ValueError: width is not positive.
-    """
-    if width <= 0:
-        raise ValueError(f"width must be positive, got {width}")
-    return max(8, 8 * round(base * width / 8))
 
 
 def cifar_resnet(

@@ -4,12 +4,12 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from sasa_tutorial import paths
+from sasa_tutorial.files import write_whole
 from sasa_tutorial.notebook_runner.notebooks import Notebook
 
 
@@ -85,22 +85,16 @@ class Executions:
         """Record an execution beside those of the other notebooks."""
         self.last[name] = execution
         entries = {name: asdict(self.last[name]) for name in sorted(self.last)}
-        write_atomically(self._file, json.dumps(entries, indent=2) + "\n")
+        write_whole(self._file, json.dumps(entries, indent=2) + "\n")
 
 
 def _surroundings() -> dict[str, str]:
-    files = {path.relative_to(paths.PACKAGE).as_posix(): path for path in _library()}
+    # No notebook imports what executes it.
+    library = {path.relative_to(paths.PACKAGE): path for path in paths.source_files()}
+    files = {name.as_posix(): path for name, path in library.items() if name.parts[0] != "notebook_runner"}
     files |= {path.name: path for path in paths.results_root().glob("*.json*")}
     versions = {"python": platform.python_version(), "torch": importlib.metadata.version("torch")}
     return {name: _sha256(files[name].read_bytes()) for name in sorted(files)} | versions
-
-
-def _library() -> Iterator[Path]:
-    """The sources of the library, but for this room: no notebook imports what executes it."""
-    for path in paths.PACKAGE.rglob("*"):
-        room = path.relative_to(paths.PACKAGE).parts[0]
-        if path.suffix in {".py", ".c", ".h", ".html", ".toml"} and room != "notebook_runner":
-            yield path
 
 
 def _sha256(content: bytes) -> str:
@@ -110,13 +104,6 @@ def _sha256(content: bytes) -> str:
 def executed_file(out: Path, name: str, *, failed: bool = False) -> Path:
     """Where the executed notebook goes; a failure does not replace an older success."""
     return out / f"{name}{'.failed' if failed else ''}.ipynb"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file such that a reader, or a kill, finds the old one or the new one and nothing between."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def duration(seconds: float) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from sasa_tutorial.files import write_whole
 from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks
-from sasa_tutorial.notebook_runner.outcomes import Executions, duration, executed_file, write_atomically
+from sasa_tutorial.notebook_runner.outcomes import Executions, duration, executed_file
 
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
 # What the contents page says about each status, and the mark before it: colour alone would not reach everybody.
@@ -37,7 +38,7 @@ def render(notebook: Notebook, executed: Path) -> Path:
     resources = {"metadata": {"name": notebook.title}}
     page, _ = HTMLExporter(raw_template=_template("notebook")).from_notebook_node(content, resources=resources)
     path = executed.with_suffix(".html")
-    write_atomically(path, page)
+    write_whole(path, page)
     return path
 
 
@@ -65,7 +66,7 @@ def index_of(notebooks: Sequence[Notebook], executions: Executions, out: Path) -
         duration=duration,
     )
     path = out / "index.html"
-    write_atomically(path, page)
+    write_whole(path, page)
     return path
 
 

@@ -95,9 +95,9 @@ def _suitable() -> int:
     Most of a notebook is the work of one thread: starting, drawing, layers too small to be divided. Two at a time keep
     two cores busy. On a GPU one at a time: its memory, and what the lessons time on it, is not for two.
     """
-    import torch
+    from sasa_tutorial.devices import gpu_available  # PyTorch is slow to import, and --help needs none of it
 
-    return 1 if torch.cuda.is_available() or _cores() < 2 else 2
+    return 1 if gpu_available() or _cores() < 2 else 2
 
 
 @dataclass
