@@ -33,6 +33,11 @@ class Cooler(LocalSelfAttention2d):
         return super().weights(0.5 * q, k)
 
 
+class Brighter(LocalSelfAttention2d):
+    def queries_keys_values(self, x, seen=None):
+        return super().queries_keys_values(x, 2 * x)
+
+
 class Twice(nn.Module):
     def forward(self, weight):
         return 2 * weight
@@ -98,6 +103,7 @@ CHANGES = {
     "a hook on the offsets": lambda m: m.offsets.register_forward_hook(lambda module, inputs, y: 0 * y),
     "offsets' replaced forward": lambda m: setattr(m.offsets, "forward", lambda q: 0),
     "a parametrization of the offsets": lambda m: parametrize.register_parametrization(m.offsets, "row", Twice()),
+    "a subclass with other queries and keys": lambda m: setattr(m, "__class__", Brighter),
     "a subclass with other weights": lambda m: setattr(m, "__class__", Cooler),
     "fewer heads than it was built with, without offsets": lambda m: (
         setattr(m, "offsets", None),

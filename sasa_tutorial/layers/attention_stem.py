@@ -105,10 +105,11 @@ class AttentionStem2d(nn.Module):
             return self._in_blocks(split_heads(self.to_v(F.pad(x, (before, after, before, after))), self.heads))
         if self.values == "plain":
             return self._in_blocks(split_heads(self.to_v(x), self.heads))
-        v = self._in_blocks(split_heads(self.to_v(x), self.mixtures * self.heads))
-        v = rearrange(v, "b (m heads) hb wb n d -> b m heads hb wb n d", m=self.mixtures)
-        shares = rearrange(self.value_mixture(), "m p q -> m (p q)").to(v.dtype)
-        return einsum(v, shares, "b m heads hb wb n d, m n -> b heads hb wb n d")
+        v = rearrange(
+            self.to_v(x), f"b (m c) {_PIXELS} -> b m c hb p wb q", m=self.mixtures, p=self.block, q=self.block
+        )
+        mixed = einsum(v, self.value_mixture().to(v.dtype), "b m c hb p wb q, m p q -> b c hb p wb q")
+        return self._in_blocks(split_heads(rearrange(mixed, f"b c hb p wb q -> b c {_PIXELS}"), self.heads))
 
     def value_mixture(self) -> Float[Tensor, "m p q"]:
         """p(a, b, m): the share of value matrix m at row a and column b of a block; sums to 1 over m.

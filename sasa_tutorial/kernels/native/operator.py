@@ -30,6 +30,7 @@ _CONTIGUOUS = {
     "weight": ("rows", "channels"),
     "dweight": ("groups", "rows", "width"),
 }
+_AXES = {**_STRIDED, **_CONTIGUOUS}
 _NUMBERS = ("images", "heads", "d", "d_row", "h", "w", "reach_y", "reach_x", "bands")
 _NUMBERS += ("keys", "relative", "channels", "width", "groups")
 
@@ -151,7 +152,7 @@ def call(tensors: dict[str, Tensor], shape: torch.Size, reach: list[int], *, bac
         raise ValueError("row and col belong together: give both tables or neither")
     job = _Problem(**numbers)
     for name, x in tensors.items():
-        expected = tuple(axes[axis] for axis in (_STRIDED | _CONTIGUOUS)[name])
+        expected = tuple(axes[axis] for axis in _AXES[name])
         if (x.shape, x.dtype, x.device.type) != (expected, dtype, "cpu") or x.is_neg():
             raise ValueError(f"{name} must be {dtype} {expected} on the CPU, got {x.dtype} {tuple(x.shape)} {x.device}")
         if name in _CONTIGUOUS and not x.is_contiguous():
