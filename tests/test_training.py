@@ -254,7 +254,7 @@ class OneOfTwo(Processes):
 
 
 def test_what_one_of_several_processes_notices_is_done_by_all_at_the_same_step(images):
-    """A stop, or the time for a checkpoint, which sums the losses of all: alone at it, a process would wait for ever."""
+    """A stop, or a checkpoint, before which the losses of all are summed: alone at it, a process waits for ever."""
     training = prepare(images)
     assert training._any_at(3, True) and not training._any_at(3, False)
     training.processes = OneOfTwo(0, 2, CPU)
