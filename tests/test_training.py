@@ -246,6 +246,22 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["checkpoint.pt"]
 
 
+class OneOfTwo(Processes):
+    """The first of two processes; the other one has noticed something."""
+
+    def any(self, flag):
+        return True
+
+
+def test_what_one_of_several_processes_notices_is_done_by_all_at_the_same_step(images):
+    """A stop, or a checkpoint, before which the losses of all are summed: alone at it, a process waits for ever."""
+    training = prepare(images)
+    assert training._any_at(3, True) and not training._any_at(3, False)
+    training.processes = OneOfTwo(0, 2, CPU)
+    assert [index for index in range(25) if training._any_at(index, False)] == [0, 10, 20]
+    assert not training._any_at(3, True)
+
+
 def test_too_few_images_or_processes_that_do_not_divide_are_named(images):
     with pytest.raises(ValueError, match="200 training images do not fill a batch of 512"):
         prepare(images, replace(RECIPE, batch_size=512))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import torch
 from sasa_tutorial.datasets.augmentation import TrainingImages
 from sasa_tutorial.datasets.cifar import load_cifar10, load_cifar100
 from sasa_tutorial.datasets.decoding import FolderScoredImages, FolderTrainingImages
-from sasa_tutorial.datasets.folder import FolderSets, image_folder
+from sasa_tutorial.datasets.folder import FolderSets
 from sasa_tutorial.datasets.images import ImageSet, LabelledImages, TrainingSet, stratified_subset
 from sasa_tutorial.datasets.synthetic import synthetic_cifar100
 
@@ -143,15 +142,6 @@ class ImagesInFolder:
             validation=FolderScoredImages(images=self.sets.validation, **scored),
             test=FolderScoredImages(images=self.sets.test, **scored),
         )
-
-
-def folder_source(root: Path, **settings: Any) -> ImagesInFolder:
-    """The source of a folder, which is read through once for the names of its files; settings as above.
-
-    Raises:
-        DatasetError: the folder is not laid out like ImageNet.
-    """
-    return ImagesInFolder(sets=image_folder(root), **settings)
 
 
 SYNTHETIC = SmallImages(

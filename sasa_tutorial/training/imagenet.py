@@ -14,7 +14,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from sasa_tutorial.datasets.sources import ImagesInFolder, folder_source
+from sasa_tutorial.datasets.folder import image_folder
+from sasa_tutorial.datasets.sources import ImagesInFolder
 from sasa_tutorial.models import paper_models
 from sasa_tutorial.training.profiles import Profile
 from sasa_tutorial.training.recipe import Recipe
@@ -54,7 +55,7 @@ def folder_profile(
     for what, number, least in (("batch", batch, 1), ("size", size, 1), ("workers", workers, 0)):
         if number is not None and number < least:
             raise ValueError(f"{what} must be at least {least}, got {number}")
-    source = folder_source(folder, workers=_workers() if workers is None else workers)
+    source = ImagesInFolder(sets=image_folder(folder), workers=_workers() if workers is None else workers)
     images, batch = source.sizes["train"], BATCH if batch is None else batch
     if images < batch:
         raise ValueError(f"{images} training images do not fill a batch of {batch}: ask for a smaller one with --batch")

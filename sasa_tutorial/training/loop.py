@@ -144,8 +144,8 @@ class Training:
                 steps_done(1)
                 if index + 1 == last:
                     break  # saved below, with the epoch's line: a checkpoint without it would be resumed after it
-                asked = self._asked(stop, index)
-                if asked or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                asked = self._any_at(index, stop.made)
+                if asked or self._any_at(index, time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS):
                     self._check_losses(index + 1)
                     self._save()
                     saved = time.monotonic()
@@ -154,7 +154,7 @@ class Training:
             self._finish_epoch(epoch, last)
             self._save()
             saved = time.monotonic()
-            if self._asked(stop, 0) and self.logbook.step < self.steps:
+            if self._any_at(0, stop.made) and self.logbook.step < self.steps:
                 raise self._stopped(stop)
 
     def _check_losses(self, steps: int) -> None:
@@ -194,11 +194,10 @@ class Training:
         if self.processes.first:
             self.report(line)
 
-    def _asked(self, stop: StopRequest, index: int) -> bool:
-        if self.processes.count == 1:
-            return stop.made
-        # A stop that only one process heard of must stop all of them at the same step.
-        return index % 10 == 0 and self.processes.any(stop.made)
+    def _any_at(self, index: int, flag: bool) -> bool:
+        """Whether any process says yes. What only one has heard of, a signal or its clock, is done by all at one step,
+        which with several processes is every tenth."""
+        return flag if self.processes.count == 1 else index % 10 == 0 and self.processes.any(flag)
 
     def _stopped(self, stop: StopRequest) -> Stopped:
         where = f"step {self.logbook.step} of {self.steps}"
