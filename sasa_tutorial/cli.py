@@ -145,25 +145,15 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
 
     With --study: the papers' numbers beside ours, the differences, and what they decide.
     """
-    from sasa_tutorial.experiments.comparison import best_profile, compare, findings
-    from sasa_tutorial.experiments.grid import studies
-    from sasa_tutorial.experiments.result_tables import (
-        aligned,
-        comparison_table,
-        conclusion,
-        lesson_tables,
-        tried_table,
-        with_current_tables,
-    )
-    from sasa_tutorial.experiments.result_tables import markdown as as_markdown
-    from sasa_tutorial.experiments.results import lesson_rows, missing_runs
-    from sasa_tutorial.experiments.tried import TRIED
+    from sasa_tutorial.experiments import missing_runs, result_tables, studies
+    from sasa_tutorial.experiments.results import lesson_rows
     from sasa_tutorial.training.records import all_records, committed_records, read_records
 
     records = read_records(committed_records())
-    layout = as_markdown if markdown else aligned
+    layout = result_tables.markdown if markdown else result_tables.aligned
     if update is not None:
-        update.write_text(with_current_tables(update.read_text(encoding="utf-8"), records), encoding="utf-8")
+        document = update.read_text(encoding="utf-8")
+        update.write_text(result_tables.with_current_tables(document, records), encoding="utf-8")
         click.echo(f"the tables in {update} are current")
     elif missing:
         lacking = missing_runs(all_records(), "full" if profile == "auto" else profile, study)
@@ -172,13 +162,9 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
         click.echo(f"planned runs without a record: {len(lacking)}")
     elif study:
         for chosen in studies(study):
-            shown = best_profile(chosen, records) if profile == "auto" else profile
-            known = findings(records, shown)
-            found = compare(chosen, records, shown, known)
-            table = tried_table if chosen is TRIED else comparison_table
-            click.echo(f"{chosen.question}\n\n{layout(table(chosen, found))}\n\n{conclusion(chosen, found, known)}\n")
+            click.echo(result_tables.study_text(chosen, records, profile, layout) + "\n")
     else:
-        click.echo(lesson_tables(lesson_rows(records), layout))
+        click.echo(result_tables.lesson_tables(lesson_rows(records), layout))
 
 
 @cli.command()

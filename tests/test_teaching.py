@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
-from sasa_tutorial.experiments.grid import EXTENT, LARGE, SLOTS, STEM
+from sasa_tutorial.experiments.studies import EXTENT, LARGE, SLOTS, STEM
 from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching import (

@@ -1,8 +1,9 @@
 """Evidence: the grid of runs, working through it, and what the records say."""
 
-from sasa_tutorial.experiments.grid import STUDIES, planned_runs, studies
+from sasa_tutorial.experiments.grid import planned_runs
 from sasa_tutorial.experiments.results import Row, lesson_rows, missing_runs, row_of
 from sasa_tutorial.experiments.runner import train_missing
+from sasa_tutorial.experiments.studies import STUDIES, studies
 from sasa_tutorial.experiments.study import Entry, Study
 
 __all__ = [

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sasa_tutorial.experiments.grid import STUDIES
 from sasa_tutorial.experiments.results import Row, row_of
+from sasa_tutorial.experiments.studies import STUDIES
 from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record

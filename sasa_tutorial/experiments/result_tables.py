@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from sasa_tutorial.experiments.comparison import Comparison, Difference, Findings, compare
+from sasa_tutorial.experiments.comparison import Comparison, Difference, Findings, best_profile, compare, findings
 from sasa_tutorial.experiments.results import Row, lesson_rows
 from sasa_tutorial.experiments.study import Study
 from sasa_tutorial.experiments.tried import TRIED
@@ -187,6 +187,21 @@ def _sentence(comparison: Comparison) -> str:
 
 def _listed(comparisons: Iterable[Comparison]) -> str:
     return ", ".join(c.row.entry.label for c in comparisons)
+
+
+def study_text(
+    study: Study, records: Sequence[Record], profile: str = "auto", layout: Callable[[Table], str] = markdown
+) -> str:
+    """A study as text: its question, its table, and what its seeds decide.
+
+    Args:
+        profile: auto for the largest in which it has run.
+    """
+    profile = best_profile(study, records) if profile == "auto" else profile
+    known = findings(records, profile)
+    found = compare(study, records, profile, known)
+    table = tried_table(study, found) if study is TRIED else comparison_table(study, found)
+    return "\n\n".join((study.question, layout(table), conclusion(study, found, known)))
 
 
 def with_current_tables(document: str, records: Sequence[Record]) -> str:

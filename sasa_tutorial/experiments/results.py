@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sasa_tutorial.experiments.grid import LESSONS, planned_runs
+from sasa_tutorial.experiments.grid import planned_runs
+from sasa_tutorial.experiments.studies import LESSONS
 from sasa_tutorial.experiments.study import Entry
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES

@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 
 from sasa_tutorial.experiments.comparison import best_profile, compare, findings
-from sasa_tutorial.experiments.grid import studies
 from sasa_tutorial.experiments.result_tables import comparison_table, conclusion, markdown
+from sasa_tutorial.experiments.studies import studies
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.training.records import committed_records, read_records
 
