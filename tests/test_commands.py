@@ -103,12 +103,10 @@ def test_without_the_data_the_command_that_gets_it_is_named(command, tmp_path):
 def test_results_and_missing_runs_are_listed(command):
     assert command("results").returncode == 0
     assert command("results", "--markdown").returncode == 0
-    study = command("results", "--study", "extent")
-    assert (
-        study.returncode == 0
-        and study.stdout.startswith("How far should a pixel look?")
-        and "| 3 x 3 |" in study.stdout
-    )
+    study = command("results", "--study", "tried")
+    assert study.returncode == 0 and study.stdout.startswith("Under which recipe does attention learn")
+    assert re.search(r"^relative offsets: float32 +38.4 +\+2.20 ", study.stdout, re.M)
+    assert "| relative offsets: float32 | 38.4 |" in command("results", "--study", "tried", "--markdown").stdout
     assert "no study is called 'extend'" in command("results", "--study", "extend").stderr
     missing = command("results", "--missing", "--profile", "gpu")
     assert missing.returncode == 0 and "convolution, profile gpu, seed 0" in missing.stdout

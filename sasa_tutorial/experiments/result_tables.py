@@ -200,8 +200,9 @@ def study_text(
     profile = best_profile(study, records) if profile == "auto" else profile
     known = findings(records, profile)
     found = compare(study, records, profile, known)
-    table = tried_table(study, found) if study is TRIED else comparison_table(study, found)
-    return "\n\n".join((study.question, layout(table), conclusion(study, found, known)))
+    make = tried_table if study is TRIED else comparison_table
+    table = [layout(make(study, found))] if found else []
+    return "\n\n".join((study.question, *table, conclusion(study, found, known)))
 
 
 def with_current_tables(document: str, records: Sequence[Record]) -> str:
