@@ -1,7 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
-from sasa_tutorial.teaching.ablations import study
+from sasa_tutorial.teaching.ablations import other_studies, study, trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
@@ -87,6 +87,7 @@ __all__ = [
     "not_measured_yet",
     "offset_tables",
     "one_factor_or_many",
+    "other_studies",
     "photograph",
     "pictures_and_maps",
     "predictions",
@@ -107,6 +108,7 @@ __all__ = [
     "time_shares",
     "training_curves",
     "training_speed",
+    "trials",
     "two_questions",
     "use_of_slots",
     "use_style",
