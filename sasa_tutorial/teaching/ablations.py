@@ -1,11 +1,17 @@
 """Studies of the grid for a notebook to show: whatever the records say, also that there are none."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import matplotlib.pyplot as plt
 
-from sasa_tutorial.experiments.comparison import METRIC, Comparison, best_profile, compare, findings
+from sasa_tutorial.experiments.comparison import (
+    METRIC,
+    PROFILE_ORDER,
+    Comparison,
+    best_profile,
+    compare,
+    findings,
+)
 from sasa_tutorial.experiments.grid import STUDIES, studies
 from sasa_tutorial.experiments.result_tables import (
     NOT_RUN,
@@ -51,10 +57,11 @@ def other_studies(*shown: str) -> None:
     """
     in_depth, records = studies(shown) if shown else (), read_records(committed_records())
     rest = [one for one in STUDIES if one.metric == METRIC and one not in in_depth]
-    rest.sort(key=lambda one: best_profile(one, records))  # stable: in the grid's order within a profile
+    best = {one.name: best_profile(one, records) for one in rest}
     text = []
-    for profile, group in groupby(rest, key=lambda one: best_profile(one, records)):
-        table = table_of_studies(list(group), records, profile, apart_from=in_depth)
+    for profile in PROFILE_ORDER:
+        mine = [one for one in rest if best[one.name] == profile]
+        table = table_of_studies(mine, records, profile, apart_from=in_depth)
         if len(table) > 1:
             text += [f"**{profile}**, {PROFILES[profile].recipe.epochs} epochs:", markdown(table)]
     _show("\n\n".join(text) or NOT_RUN)
