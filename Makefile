@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of `make run`, as in: make run PROFILE=laptop. A variable of that name in the environment is somebody else's.
+PROFILE := auto
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # Notebooks are committed as the smoke profile leaves them: no data, no GPU, the same everywhere.
 HEADLESS := SASA_PROFILE=smoke SASA_PROGRESS=off
@@ -17,8 +19,8 @@ CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: setup  ## Execute every notebook (profile auto: a GPU trains on CIFAR-100, a CPU on synthetic images)
-	@$(BIN)/sasa-tutorial run
+run: setup  ## Execute every notebook (a GPU trains on CIFAR-100, a CPU on synthetic images; PROFILE=laptop for another)
+	@$(BIN)/sasa-tutorial run --profile $(PROFILE)
 	@echo "Open build/notebooks/index.html, or: make lab"
 
 test: setup  ## Unit tests, commands, every notebook through nbval and papermill

@@ -9,6 +9,7 @@ import click
 
 from sasa_tutorial import __version__
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.lessons import PROFILE_NAMES
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
@@ -18,7 +19,7 @@ PROFILE = click.option(
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="smoke, laptop, gpu or full; auto is $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
+    help=f"{', '.join(PROFILE_NAMES)}, or auto: $SASA_PROFILE, else gpu where there is a CUDA device, else smoke.",
 )
 
 
@@ -41,7 +42,7 @@ def run(profile: str, seed: int, only: tuple[str, ...], out: Path | None, fresh:
     """Execute the notebooks, and write a page that shows what came out.
 
     Each executed notebook and an index.html go to build/notebooks. What is already done and unchanged is skipped; a
-    notebook that fails does not stop the others.
+    notebook that fails does not stop the others. On a CPU two run side by side.
     """
     from sasa_tutorial.notebook_runner import run_series
     from sasa_tutorial.training.profiles import resolve_profile
@@ -111,7 +112,7 @@ def train(
     if study:
         raise click.UsageError("--study goes with --missing.")
     from sasa_tutorial.training.plan import plan_folder_run, plan_run
-    from sasa_tutorial.training.run import train_plan
+    from sasa_tutorial.training.run import train as train_run
 
     length = {"epochs": epochs, "steps": steps}
     plan = (
@@ -119,7 +120,7 @@ def train(
         if folder is None
         else plan_folder_run(model, folder, seed, **length, **folder_settings)
     )
-    train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
+    train_run(plan, device=device, resume=resume, fresh=fresh, minutes=minutes)
 
 
 @cli.command()
@@ -244,8 +245,8 @@ def bench(
     if save and only:
         raise click.UsageError("--save keeps a whole document: leave --only out.")
     from sasa_tutorial.bench import default_setting, new_document, parts, save_document, sections_for
+    from sasa_tutorial.devices import resolve_device
     from sasa_tutorial.paths import shown
-    from sasa_tutorial.training.environment import resolve_device
     from sasa_tutorial.training.progress import live_bar
 
     where = resolve_device(device)
@@ -271,49 +272,57 @@ def ledger(as_json: bool) -> None:
     """Parameters and FLOPs of the papers' networks: published, and counted here."""
     from tqdm import tqdm
 
-    from sasa_tutorial.ledger import compare, published, report
+    from sasa_tutorial.ledger import as_text, count_published, published
 
     rows = published()
     with tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty(), leave=False) as bar:
-        entries = compare(rows, done=bar.update)
+        entries = count_published(rows, done=bar.update)
     click.echo(
-        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else report(entries)
+        json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) if as_json else as_text(entries)
     )
 
 
 @cli.group()
 def data() -> None:
-    """Get CIFAR-100, and check it."""
+    """Get CIFAR-100 or CIFAR-10, and check it."""
 
 
 ROOT = click.option(
     "--root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that holds cifar-100-python.  [default: $SASA_DATA, else data/]",
+    help="The folder that holds the data set's.  [default: $SASA_DATA, else data/]",
 )
 
 
+NAME = click.argument("name", type=click.Choice(["cifar100", "cifar10"]), default="cifar100")
+
+
 @data.command()
+@NAME
 @ROOT
 @click.option("--mirror", multiple=True, metavar="URL", help="Try this address first; repeatable.")
-def download(root: Path | None, mirror: tuple[str, ...]) -> None:
-    """Download CIFAR-100 (169 MB), check it, put it in place."""
-    from sasa_tutorial.datasets import download_cifar100
+def download(name: str, root: Path | None, mirror: tuple[str, ...]) -> None:
+    """Download CIFAR-100 or CIFAR-10 (169 MB each), check it, put it in place."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
+    from sasa_tutorial.datasets.download import download
 
-    folder = download_cifar100(root, mirrors=mirror or None)
-    click.echo(f"CIFAR-100 is complete in {folder}")
+    folder = download(ARCHIVES[name], root, mirrors=mirror or None)
+    click.echo(f"{ARCHIVES[name].title} is complete in {folder}")
 
 
 @data.command()
+@NAME
 @ROOT
-def check(root: Path | None) -> None:
-    """Check the files of CIFAR-100 against their SHA-256."""
-    from sasa_tutorial.datasets import check_cifar100
+def check(name: str, root: Path | None) -> None:
+    """Check the files of CIFAR-100 or CIFAR-10 against their hashes."""
+    from sasa_tutorial.datasets.cifar import ARCHIVES
 
-    findings = check_cifar100(root)
+    findings = ARCHIVES[name].check(root)
     for finding in findings:
         click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    if not all(finding.ok for finding in findings):
+        click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
+        sys.exit(1)
 
 
 def main() -> None:

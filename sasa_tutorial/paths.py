@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+SOURCES = (".py", ".c", ".h", ".html", ".toml")
 
 
 def checkout() -> Path | None:
@@ -23,12 +24,17 @@ def home() -> Path:
 
 def data_root() -> Path:
     """Where CIFAR-100 lies unless a command says otherwise: `$SASA_DATA`, else `data/`."""
-    return Path(os.environ["SASA_DATA"]) if os.environ.get("SASA_DATA") else home() / "data"
+    return _named_in("SASA_DATA", "data")
 
 
 def build_root() -> Path:
     """What can be made again, runs with checkpoints and executed notebooks: `$SASA_BUILD`, else `build/`."""
-    return Path(os.environ["SASA_BUILD"]) if os.environ.get("SASA_BUILD") else home() / "build"
+    return _named_in("SASA_BUILD", "build")
+
+
+def _named_in(variable: str, usual: str) -> Path:
+    """A variable's folder, tied to the project where it is relative: notebooks run from folders of their own."""
+    return home() / Path(os.environ.get(variable) or usual).expanduser()
 
 
 def shown(path: Path) -> str:
@@ -46,3 +52,13 @@ def weights_root() -> Path:
     """The committed trained weights: `data/weights` of the checkout, else the copy inside the installed package."""
     root = checkout()
     return root / "data" / "weights" if root else PACKAGE / "trained"
+
+
+def source_files(*rooms: str) -> list[Path]:
+    """The library's sources in a fixed order: Python, C with its headers, pages and tables that the code reads.
+
+    Args:
+        rooms: only of these, each a folder of the package or a file at its top without the suffix; none for all.
+    """
+    sources = (path for path in PACKAGE.rglob("*") if path.suffix in SOURCES)
+    return sorted(p for p in sources if not rooms or p.relative_to(PACKAGE).parts[0].removesuffix(".py") in rooms)

@@ -20,6 +20,8 @@ def gather_windows(x: Shaped[Tensor, "b c h w"], kernel_size: int) -> Shaped[Ten
     check_kernel_size(kernel_size)
     if x.ndim != 4:
         raise ValueError(f"expected a 4-D input (b, c, h, w), got {x.ndim}-D of shape {tuple(x.shape)}")
+    if 0 in x.shape[2:]:
+        return x[..., None, None].expand(*x.shape, kernel_size, kernel_size)  # no pixel, no window
     reach = kernel_size // 2
     padded = F.pad(x, (reach, reach, reach, reach))
     return padded.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
@@ -41,5 +43,5 @@ def inside_image(
 
 def check_kernel_size(kernel_size: int) -> None:
     """An even window has no centre pixel, so it is refused rather than shifted by half a pixel."""
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be a positive odd number, got {kernel_size}")
+    if not hasattr(kernel_size, "__index__") or kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be a positive odd number, got {kernel_size!r}")

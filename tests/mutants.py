@@ -5,7 +5,7 @@ it kills, so each patch is applied and its killer has to fail.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -20,9 +20,11 @@ from sasa_tutorial.layers import (
     AttentionStem2d,
     ExternalAttention2d,
     GlobalSelfAttention2d,
+    LocalSelfAttention2d,
     external_attention,
     local_attention,
 )
+from sasa_tutorial.layers.heads import join_heads, split_heads
 from sasa_tutorial.windows import gather_windows, inside_image
 from tests import test_attention_layers as tests
 
@@ -43,7 +45,7 @@ class Mutant:
         if hasattr(test, "hypothesis"):
             test = test.hypothesis.inner_test
         torch.manual_seed(0)
-        with patch.object(kernels, "projects", lambda *_: False):  # step by step: the patches are of single steps
+        with kernels.using("reference"):  # a layer's own lines: the patches are of single ones
             test(*self.arguments)
 
 
@@ -68,8 +70,8 @@ def offset_logits(q, row, col):
     return by_row[..., :, None] + by_col[..., None, :]
 
 
-def attend(logits, v, kernel_size, mask=None):
-    inside = inside_image(*v.shape[3:], kernel_size) if mask is None else mask
+def attend(logits, v, kernel_size):
+    inside = inside_image(*v.shape[3:], kernel_size)
     weights = softmax_over_window(logits.masked_fill(~inside, -1e30), kernel_size)
     return einsum(weights, windows(v, kernel_size), "b heads h w kh kw, b heads d h w kh kw -> b heads d h w")
 
@@ -102,14 +104,12 @@ def rows_and_columns_before_the_heads(q, k, v, row, col, kernel_size):
     return attend(content(q, k, kernel_size) + torch.cat((by_row[:, :half], by_col[:, half:]), dim=1), v, kernel_size)
 
 
-def inverted_mask(q, k, v, row, col, kernel_size):
-    logits = content(q, k, kernel_size) + offset_logits(q, row, col)
-    return attend(logits, v, kernel_size, ~inside_image(*q.shape[3:], kernel_size))
+def inverted_mask(*shape, device):
+    return ~inside_image(*shape, device=device)
 
 
-def zero_padded_keys(q, k, v, row, col, kernel_size):
-    logits = content(q, k, kernel_size) + offset_logits(q, row, col)
-    return attend(logits, v, kernel_size, torch.ones(kernel_size, kernel_size, dtype=torch.bool))
+def zero_padded_keys(*shape, device):
+    return torch.ones_like(inside_image(*shape, device=device))
 
 
 def rows_for_columns(q, k, v, row, col, kernel_size):
@@ -141,8 +141,8 @@ def missing_transpose(self, x):
 
 
 def heads_without_permute(x, heads):
-    b, c, h, w = x.shape
-    return rearrange(x.reshape(b, heads, h, w, c // heads), "b heads h w d -> b heads d h w")
+    b, c, *pixels = x.shape
+    return x.reshape(b, heads, *pixels, c // heads).movedim(-1, 2)
 
 
 def softmax_over_queries(self, x):
@@ -181,12 +181,21 @@ def positions_of_the_image(self, x):
     p = self.value_mixture()
     row, col = (torch.arange(side) // 2 % self.block for side in x.shape[2:])  # no longer the place in the block
     mixed = einsum(v, p[:, row][:, :, col], "b m c h w, m h w -> b c h w")
-    return self._in_blocks(mixed)
+    return self._in_blocks(split_heads(mixed, self.heads))
 
 
 @contextmanager
-def backend(function):
-    with patch.dict(dispatch._BACKENDS, dict.fromkeys(dispatch._BACKENDS, function)):
+def local(function):
+    """Local attention by `function`, as a layer and as every backend."""
+
+    def forward(self, x):
+        tables = (None, None) if self.offsets is None else (self.offsets.row, self.offsets.col)
+        return join_heads(function(*self.queries_keys_values(x), *tables, self.kernel_size))
+
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(LocalSelfAttention2d, "forward", forward))
+        for module in dispatch.BACKENDS.values():
+            patches.enter_context(patch.object(module, "attend", lambda inputs, k: function(*inputs, k)))
         yield
 
 
@@ -196,52 +205,52 @@ MUTANTS = (
     Mutant(
         name="no sum over d: one softmax a channel",
         seen_in="leaderj1001/Stand-Alone-Self-Attention",
-        patch=lambda: backend(no_sum_over_d),
+        patch=lambda: local(no_sum_over_d),
         killer=EQUATION,
         arguments=EXAMPLE,
     ),
     Mutant(
         name="one attention map for all heads",
         seen_in="MerHS/SASA-pytorch",
-        patch=lambda: backend(one_map_for_all_heads),
+        patch=lambda: local(one_map_for_all_heads),
         killer="test_a_head_sees_its_own_channels_only",
     ),
     Mutant(
         name="rows and columns split before the heads",
         seen_in="leaderj1001/Stand-Alone-Self-Attention",
-        patch=lambda: backend(rows_and_columns_before_the_heads),
+        patch=lambda: local(rows_and_columns_before_the_heads),
         killer="test_every_head_learns_rows_and_columns",
     ),
     Mutant(
         name="inverted mask",
         seen_in="lucidrains/halonet-pytorch (mended 2026)",
-        patch=lambda: backend(inverted_mask),
+        patch=lambda: patch.object(local_attention, "inside_image", inverted_mask),
         killer="test_zero_queries_average_the_pixels_inside",
     ),
     Mutant(
         name="zero-padded keys keep their share of the softmax",
         seen_in="every public SASA",
-        patch=lambda: backend(zero_padded_keys),
+        patch=lambda: patch.object(local_attention, "inside_image", zero_padded_keys),
         killer="test_zero_queries_average_the_pixels_inside",
     ),
     Mutant(
         name="row offsets on columns",
         seen_in="an easy slip",
-        patch=lambda: backend(rows_for_columns),
+        patch=lambda: local(rows_for_columns),
         killer=EQUATION,
         arguments=EXAMPLE,
     ),
     Mutant(
         name="offsets as (sum of q) times (sum of r)",
         seen_in="MartinGer/Stand-Alone-Self-Attention",
-        patch=lambda: backend(offsets_summed_apart),
+        patch=lambda: local(offsets_summed_apart),
         killer=EQUATION,
         arguments=EXAMPLE,
     ),
     Mutant(
         name="SASA's logits divided by the root of d",
         seen_in="habit; the paper has no scaling",
-        patch=lambda: backend(scaled_logits),
+        patch=lambda: local(scaled_logits),
         killer="test_a_window_as_large_as_the_image_is_global_attention",
     ),
     Mutant(
@@ -256,7 +265,7 @@ MUTANTS = (
         seen_in="MartinGer/Attention-Augmented-Convolution",
         patch=lambda: patch.object(local_attention, "split_heads", heads_without_permute),
         killer="test_the_local_layer_is_projections_and_the_equation",
-        arguments=({},),
+        arguments=({}, "reference"),
     ),
     Mutant(
         name="missing transpose before the heads are joined",
@@ -299,7 +308,7 @@ MUTANTS = (
     Mutant(
         name="stem positions counted over the image, not in the block",
         seen_in="MerHS/SASA-pytorch",
-        patch=lambda: patch.object(AttentionStem2d, "_values", positions_of_the_image),
+        patch=lambda: patch.object(AttentionStem2d, "values_in_blocks", positions_of_the_image),
         killer="test_shares_of_the_mixture_sum_to_one_and_belong_to_places_in_the_block",
     ),
 )

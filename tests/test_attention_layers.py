@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from sasa_tutorial import layers
-from sasa_tutorial.kernels import available_backends, local_attention
+from sasa_tutorial.kernels import available_backends, local_attention, using
 from sasa_tutorial.layers.external_attention import double_normalization
 from tests import oracles
 
@@ -70,8 +70,9 @@ def test_gradients_are_those_of_finite_differences(backend):
     assert gradcheck(lambda *a: local_attention(*a, kernel_size=3, backend=backend), inputs)
 
 
-@pytest.mark.parametrize("options", [{}, {"relative": False}, {"content": False}, {"grouped": True}])
-def test_the_local_layer_is_projections_and_the_equation(options):
+@pytest.mark.parametrize("backend", ["reference", "auto"])  # the layer's own lines, and a kernel
+@pytest.mark.parametrize("options", [{}, {"relative": False}, {"content": False}, {"grouped": True}, {"scaled": True}])
+def test_the_local_layer_is_projections_and_the_equation(options, backend):
     layer = layers.LocalSelfAttention2d(6, 12, 3, heads=3, **options).double()
     x = random(2, 6, 4, 5)
     groups = 3 if options.get("grouped") else 1
@@ -85,8 +86,10 @@ def test_the_local_layer_is_projections_and_the_equation(options):
     tables = (
         (None, None) if layer.offsets is None else (t.detach().numpy() for t in (layer.offsets.row, layer.offsets.col))
     )
-    expected, weights = oracles.local_attention(part("to_q"), part("to_k"), part("to_v"), *tables, 3)
-    same(layer(x), oracles.channels_of(expected))
+    q = part("to_q") / 2 if layer.scale != 1 else part("to_q")  # d = 4
+    expected, weights = oracles.local_attention(q, part("to_k"), part("to_v"), *tables, 3)
+    with using(backend):
+        same(layer(x), oracles.channels_of(expected))
     same(layer.attention_weights(x), weights)
 
 
@@ -323,6 +326,7 @@ def test_types_devices_and_compilation(name):
         (lambda: layers.LocalSelfAttention2d(4, 4, 3, heads=2, relative=False, content=False), "no logits"),
         (lambda: layers.LocalSelfAttention2d(3, 4, 3, heads=2, grouped=True), "3 channels and 2 heads"),
         (lambda: layers.RelativeOffsets2d(1, 3), "at least 2.*got 1"),
+        (lambda: layers.RelativeOffsets2d(4, 3)(torch.zeros(1, 2, 6, 3, 3)), r"\(b, heads, 4, h, w\), got \(1, 2, 6"),
         (lambda: layers.AttentionStem2d(values="mix"), "got 'mix'"),
         (lambda: layers.AttentionStem2d(3, 8, block=4, heads=2)(torch.zeros(1, 3, 6, 8)), "image of 6 x 8"),
         (lambda: layers.AttentionAugmentedConv2d(3, 8, key_channels=4, value_channels=9), "0 to out_channels 8, got 9"),
@@ -335,6 +339,21 @@ def test_types_devices_and_compilation(name):
 def test_what_cannot_be_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_layer_prints_what_it_was_built_with():
+    for layer, said in (
+        (layers.GlobalSelfAttention2d(6, 8, heads=2), "(6, 8, heads=2"),
+        (layers.LocalSelfAttention2d(6, 8, 3, heads=2, content=False), "(6, 8, kernel_size=3, heads=2"),
+        (layers.LocalSelfAttention2d(6, 8, 3, heads=2, content=False), "relative=True, content=False, scaled=False"),
+        (layers.RelativeOffsets2d(5, 7), "(5, kernel_size=7)"),
+        (layers.AttentionStem2d(3, 8, 2, heads=2), "(3, 8, block=2, heads=2, mixtures=4, values='mixture'"),
+        (layers.AttentionAugmentedConv2d(3, 8, key_channels=6, value_channels=4, heads=2), "key_channels=6"),
+        (layers.AttentionAugmentedConv2d(3, 8, key_channels=6, value_channels=4, heads=2), "positions='relative'"),
+        (layers.ExternalAttention2d(3, 8, slots=5, heads=2), "(3, 8, slots=5, heads=2, normalization='double'"),
+        (layers.AbsolutePositions2d(6), "AbsolutePositions2d(6)"),
+    ):
+        assert said in repr(layer).replace("\n  ", ""), repr(layer)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

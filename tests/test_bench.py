@@ -1,10 +1,12 @@
 """The benchmark measures what it says; how fast anything is, no test asks."""
 
 import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby, pairwise
+from operator import itemgetter
 
 import pytest
 import torch
@@ -17,21 +19,23 @@ from sasa_tutorial.bench import (
     bench_documents,
     default_setting,
     save_document,
-    tables,
+    show,
 )
-from sasa_tutorial.bench.document import SECTIONS, Part, new_document, parts, sections_for
+from sasa_tutorial.bench.document import SECTIONS, new_document, parts, sections_for
 from sasa_tutorial.bench.flex import FlexLocalSelfAttention2d
 from sasa_tutorial.bench.floor import measure_floor
 from sasa_tutorial.bench.growth import FACTORS, exponent, measure_growth, settings_over
 from sasa_tutorial.bench.layers import layer_passes, measure_layers
 from sasa_tutorial.bench.machine import Size, measure_machine
 from sasa_tutorial.bench.memory import peak_growth
-from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, training_step
+from sasa_tutorial.bench.network import NETWORKS, NetworkSetting, measure_network, step_of
+from sasa_tutorial.bench.section import Part
 from sasa_tutorial.bench.subjects import subjects
 from sasa_tutorial.bench.timing import Times, interleaved
 from sasa_tutorial.cli import cli
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.layers import LocalSelfAttention2d
+from tests.conftest import ROOT
 
 SMALL = Setting(batch=2, channels=16, size=8, kernel_size=3, heads=4)
 TINY = replace(SMALL, batch=1, channels=8, size=4, heads=2)
@@ -57,10 +61,10 @@ def everything_tiny():
         patch.setattr("sasa_tutorial.bench.timing.LEAST_MS", 0.1)
         for module in ("layers", "network"):
             patch.setattr(f"sasa_tutorial.bench.{module}.peak_growth", lambda *_: 10**7)
-        patch.setattr("sasa_tutorial.bench.document.default_networks", lambda device: (NETWORK,))
+        patch.setattr("sasa_tutorial.bench.network.default_networks", lambda device: (NETWORK,))
         small = partial(measure_machine, size=Size(side=4, images=1, channels=2), least_bytes=2**12)
-        patch.setattr("sasa_tutorial.bench.document.measure_machine", small)
-        patch.setattr("sasa_tutorial.bench.document.settings_over", lambda factor, s: {1: s, 2: replace(s, batch=2)})
+        patch.setattr("sasa_tutorial.bench.machine.measure_machine", small)
+        patch.setattr("sasa_tutorial.bench.growth.settings_over", lambda factor, s: {1: s, 2: replace(s, batch=2)})
         yield patch
 
 
@@ -250,7 +254,7 @@ def test_a_training_step_changes_every_parameter_of_the_network(monkeypatch):
     models = network.cifar_models()
     monkeypatch.setattr(network, "cifar_models", lambda: {name: builder(name) for name in models})
     for name in NETWORKS:
-        step = training_step(name, NETWORK)
+        step = step_of(name, NETWORK)
         before = [p.detach().clone() for p in built[-1].parameters()]
         step()
         assert all(not torch.equal(p, old) for p, old in zip(built[-1].parameters(), before, strict=True)), name
@@ -348,7 +352,7 @@ def test_the_rates_of_the_machine_follow_from_its_times(monkeypatch):
 
 
 def test_a_gpu_has_a_floor_and_a_cpu_has_none():
-    assert sections_for(torch.device("cuda")) == SECTIONS
+    assert sections_for(torch.device("cuda")) == tuple(SECTIONS)
     assert "floor" not in sections_for(torch.device("cpu"))
     with pytest.raises(ValueError, match="on cpu there are machine, layers, network, growth, got 'floor'"):
         list(parts(TINY, ("floor",), rounds=1))
@@ -383,8 +387,8 @@ def test_a_document_says_what_it_was_measured_on(document):
     assert [row["name"] for row in document["layers"]] == list(subjects(TINY))
     assert [row["name"] for row in document["network"]] == list(NETWORKS)
     assert list(dict.fromkeys(row["factor"] for row in document["growth"])) == list(FACTORS)
-    assert "forward / floor" in tables.floor(document["floor"])
-    assert "GFLOP/s" in tables.machine(document["machine"])
+    assert "forward / floor" in show("floor", document["floor"])
+    assert "GFLOP/s" in show("machine", document["machine"])
 
 
 def test_a_saved_document_is_read_back_and_replaces_only_its_own_device(document, results):
@@ -427,6 +431,17 @@ def test_the_committed_benchmarks_can_be_read():
         assert document["device"] and all(document[section] for section in ("machine", "layers", "network", "growth"))
 
 
+def test_a_record_is_read_and_shown_as_ever(results):
+    """A committed record, shortened, with a floor added: records are never edited, so the format stays."""
+    golden = ROOT / "tests" / "golden"
+    shutil.copy(golden / "bench.json", results / "bench-golden.json")
+    (document,) = bench_documents()
+    growth = [list(curves) for _, curves in groupby(document["growth"], itemgetter("factor"))]
+    sections = [(name, document[name]) for name in SECTIONS if name != "growth"] + [("growth", part) for part in growth]
+    shown = "\n\n".join(show(name, stored) for name, stored in sections)
+    assert shown + "\n" == (golden / "bench.txt").read_text(encoding="utf-8")
+
+
 # The command
 
 SHAPE = ("--rounds", "1", "--batch", "1", "--channels", "8", "--size", "4", "--kernel-size", "3", "--heads", "2")
@@ -448,15 +463,15 @@ def test_the_command_saves_what_it_shows(tiny, results):
     result = bench("--save")
     (document,) = bench_documents()
     assert "saved in " in result.stdout and document["device"] in result.stdout.splitlines()[0]
-    for show, section in ((tables.machine, "machine"), (tables.layers, "layers"), (tables.networks, "network")):
-        assert show(document[section]) in result.stdout
+    for section in ("machine", "layers", "network"):
+        assert show(section, document[section]) in result.stdout
 
 
 def test_ctrl_c_loses_nothing_that_was_measured(tiny, results):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    tiny.setattr("sasa_tutorial.bench.document.measure_growth", interrupted)
+    tiny.setattr("sasa_tutorial.bench.growth.measure_growth", interrupted)
     result = bench("--save")
     assert result.exit_code and "A training step of ResNet-14" in result.stdout
     assert bench_documents() == []

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sasa_tutorial.cli import PROFILE_NAMES
 from sasa_tutorial.experiments import planned_runs
+from sasa_tutorial.training.profiles import PROFILES
 from tests.conftest import script
 
 SHORT = ("train", "convolution", "--profile", "smoke", "--epochs", "1")
@@ -30,6 +32,17 @@ def test_help_names_every_command(command):
     for name in ("run", "train", "results", "data"):
         assert re.search(rf"^  {name}  ", result.stdout, re.M)
         assert command(name, "--help").returncode == 0
+    said = " ".join(command("train", "--help").stdout.split())
+    assert f"{', '.join(PROFILES)}, or auto: $SASA_PROFILE" in said
+
+
+def test_help_names_every_profile_and_does_not_wait_for_torch(command):
+    assert tuple(PROFILES) == PROFILE_NAMES
+    for name in ("run", "train", "weights"):
+        assert ", ".join(PROFILES) in " ".join(command(name, "--help").stdout.split())
+    code = "import sys; from sasa_tutorial.cli import cli; cli(['train', '--help'], standalone_mode=False)"
+    code += "; sys.exit(str({'torch', 'scipy', 'matplotlib', 'papermill'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == "set()"
 
 
 def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path):
@@ -54,7 +67,7 @@ def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path
     ("arguments", "message"),
     [
         (("train", "convolutions"), "no network is called 'convolutions'; there are: convolution, global_attention"),
-        (("train", "convolution", "--profile", "huge"), "profile must be auto, smoke, laptop, gpu, full, got 'huge'"),
+        (("train", "convolution", "--profile", "huge"), f"profile must be auto, {', '.join(PROFILES)}, got 'huge'"),
         (("train", "convolution", "--device", "tpu"), "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         (("run", "--only", "99"), "no notebook '99'; there are 00_start_here"),
     ],

@@ -19,17 +19,19 @@ from torchvision.transforms import functional as pictures
 
 from sasa_tutorial.cli import cli
 from sasa_tutorial.datasets import DatasetError, image_folder
+from sasa_tutorial.datasets.decoding import IMAGENET_MEAN, IMAGENET_STD, FolderScoredImages, FolderTrainingImages
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.models import attention_augmented_resnet, cifar_models, paper_models, resnet, sasa_resnet
+from sasa_tutorial.models.paper import mechanism_of
+from sasa_tutorial.training import imagenet
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.folder import IMAGENET_MEAN, IMAGENET_STD, FolderScoredImages, FolderTrainingImages
-from sasa_tutorial.training.folder_profile import FolderProfile, folder_profile, paper_recipe
+from sasa_tutorial.training.imagenet import folder_profile, paper_recipe
 from sasa_tutorial.training.loop import Training
 from sasa_tutorial.training.plan import plan_folder_run
 from sasa_tutorial.training.recipe import Recipe
 from sasa_tutorial.training.records import local_records
-from sasa_tutorial.training.run import RunInUse, _claim, _Trainer, train_plan
+from sasa_tutorial.training.run import _check_agreement, train
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 from tests.conftest import script
 from tests.test_commands import free_port, printed_losses
@@ -250,7 +252,7 @@ def test_it_learns(sets):
     training = Training(network, training_images(sets, least_area=0.5), scored, recipe, ALONE)
     training.report = lambda line: None
     training.run(StopRequest())
-    assert training.progress.lines[-1].train_loss < 0.8 * training.progress.lines[0].train_loss
+    assert training.logbook.lines[-1].train_loss < 0.8 * training.logbook.lines[0].train_loss
     assert evaluate(training.trained, scored, ALONE).top1 > 60  # a quarter of them is grey
 
 
@@ -261,8 +263,8 @@ def test_the_recipe_is_the_papers(folder):
     assert paper_recipe(1_230_000).peak_lr == 0.1 and paper_recipe(1_230_000).batch_size == 256
     assert paper_recipe(1_230_000, steps=300).ema_decay == 0.99  # else weights of the beginning would be scored
     profile = folder_profile(folder, batch=6)
-    assert (profile.image_size, profile.resize) == (224, 256)
-    assert folder_profile(folder, batch=6, size=32).resize == 37
+    assert (profile.source.image_size, profile.source.resize) == (224, 256)
+    assert folder_profile(folder, batch=6, size=32).source.resize == 37
 
 
 def test_other_settings_are_another_run_and_workers_are_not(folder):
@@ -294,9 +296,9 @@ def test_the_networks_are_the_builders_and_have_the_papers_size(name, build, mil
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-def test_every_network_belongs_to_a_lesson(folder):
-    profile = folder_profile(folder, batch=6)
-    lessons = {name: profile.mechanism(name) for name in paper_models()}
+def test_every_network_belongs_to_a_lesson():
+    lessons = {name: mechanism_of(name) for name in paper_models()}
+    assert {name: mechanism_of(name) for name in cifar_models()} == {name: name for name in cifar_models()}
     assert set(lessons.values()) < set(cifar_models())
     for depth in (26, 38, 50):
         assert {f"resnet_{depth}", f"sasa_resnet_{depth}", f"full_attention_resnet_{depth}"} < set(lessons)
@@ -306,24 +308,7 @@ def test_validation_is_of_train_and_test_is_of_val(folder, sets):
     images = folder_profile(folder, batch=6, size=64, workers=0).images(7, CPU)
     parts = (images.train, images.validation, images.test)
     assert [part.images.names.tolist() for part in parts] == [part.names.tolist() for part in sets]
-    assert [part.size for part in parts] == [64] * 3 and images.train.seed == 7 and images.classes == 3
-
-
-def test_a_process_that_reads_images_does_not_keep_the_run_claimed(tmp_path):
-    context = multiprocessing.get_context("fork")
-    reads, stop = context.Event(), context.Event()
-    with _claim(tmp_path):
-        reader = context.Process(target=lambda: (reads.set(), stop.wait(60)))
-        reader.start()
-        assert reads.wait(60)
-        with pytest.raises(RunInUse), _claim(tmp_path):
-            pass
-    try:
-        with _claim(tmp_path):
-            assert reader.is_alive()
-    finally:
-        stop.set()
-        reader.join()
+    assert [part.size for part in parts] == [64] * 3 and images.train.seed == 7
 
 
 class OtherMachine(Processes):
@@ -334,9 +319,9 @@ class OtherMachine(Processes):
 
 
 def test_machines_with_different_images_are_told(folder):
-    trainer = _Trainer(plan_folder_run("resnet_26", folder, batch=6), OtherMachine(1, 2, CPU), print)
+    plan = plan_folder_run("resnet_26", folder, batch=6)
     with pytest.raises(TutorialError, match="process 1 would train another run than the first process"):
-        trainer.train(resume=False, fresh=False, deadline=None)
+        _check_agreement(plan, OtherMachine(1, 2, CPU))
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
@@ -433,12 +418,12 @@ import sys
 import sasa_tutorial.training.loop as loop
 from sasa_tutorial.cli import main
 from sasa_tutorial.models import cifar_models
-from sasa_tutorial.training.folder_profile import FolderProfile
+import sasa_tutorial.training.imagenet as imagenet
 
 loop.SECONDS_BETWEEN_CHECKPOINTS = 0.1
 small = cifar_models()["convolution"]
 build = lambda num_classes, image_size: small(depth=14, width=0.125, num_classes=num_classes)
-FolderProfile.networks = {"resnet_14": build}
+imagenet.paper_models = lambda: {"resnet_14": build}
 sys.argv[0] = "sasa-tutorial"
 main()
 """
@@ -483,11 +468,9 @@ def test_killed_it_goes_on_and_a_stop_of_all_its_processes_saves_it(folder):
 
 
 def test_two_processes_get_the_loss_of_one(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(FolderProfile, "networks", {"resnet_14": small_network})
+    monkeypatch.setattr(imagenet, "paper_models", lambda: {"resnet_14": small_network})
     lines = []
-    train_plan(
-        plan_folder_run("resnet_14", folder, steps=2, batch=6, size=32, workers=0), device="cpu", say=lines.append
-    )
+    train(plan_folder_run("resnet_14", folder, steps=2, batch=6, size=32, workers=0), device="cpu", say=lines.append)
     program = tmp_path / "program.py"
     program.write_text(WITH_A_SMALL_NETWORK)
     torchrun = str(Path(script()).parent / "torchrun")

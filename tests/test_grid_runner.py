@@ -89,9 +89,7 @@ def test_killed_at_twenty_moments_the_grid_loses_no_record_and_repeats_none(tmp_
     assert last.exitcode == 0
     assert lines(tmp_path)[: len(kept)] == kept
     everything_once(tmp_path)
-    assert "going on after step" in said(tmp_path), (
-        "some kills must have hit a run, and the next process gone on with it"
-    )
+    assert "going on after step" in said(tmp_path), "some kills must have hit a run, and the next process continued it"
 
 
 def test_two_processes_share_the_grid(tmp_path):
@@ -121,7 +119,7 @@ def test_a_run_that_would_not_end_in_time_waits_for_shorter_ones(monkeypatch):
     plans = planned_runs("smoke", STUDIES)[:3]
     taken: list[str] = []
     monkeypatch.setattr(runner, "missing_runs", lambda *_: plans)
-    monkeypatch.setattr(runner, "train_plan", lambda plan, **_: taken.append(str(plan)))
+    monkeypatch.setattr(runner, "train", lambda plan, **_: taken.append(str(plan)))
     seconds = {str(plan): value for plan, value in zip(plans, (100.0, 30.0, None), strict=True)}
     monkeypatch.setattr(runner, "expected_seconds", lambda plan, *_: seconds[str(plan)])
     said: list[str] = []
@@ -132,7 +130,7 @@ def test_a_run_that_would_not_end_in_time_waits_for_shorter_ones(monkeypatch):
     assert len(taken) == 3 and said[-1] == "time is up; planned runs without a record: 3"
 
 
-def test_an_unfinished_run_is_gone_on_with_however_long_it_is(tmp_path, monkeypatch):
+def test_an_unfinished_run_is_continued_however_long_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("SASA_BUILD", str(tmp_path))
     plans = planned_runs("smoke", STUDIES)[:2]
     plans[1].folder.mkdir(parents=True)
@@ -140,7 +138,7 @@ def test_an_unfinished_run_is_gone_on_with_however_long_it_is(tmp_path, monkeypa
     taken: list[str] = []
     monkeypatch.setattr(runner, "missing_runs", lambda *_: plans)
     monkeypatch.setattr(runner, "expected_seconds", lambda *_: 1e6)
-    monkeypatch.setattr(runner, "train_plan", lambda plan, **_: taken.append(str(plan)))
+    monkeypatch.setattr(runner, "train", lambda plan, **_: taken.append(str(plan)))
     assert train_missing("smoke", minutes=1, say=lambda line: None) == 0
     assert taken == [str(plans[1]), str(plans[0])]
 

@@ -207,7 +207,7 @@ def test_without_a_compiler_streaming_takes_over_and_the_reason_is_said(monkeypa
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     compiling.library.cache_clear()
-    native.problem.cache_clear()
+    native.why_unavailable.cache_clear()
     try:
         assert "native" not in kernels.available_backends()
         assert "no C compiler was found" in kernels.why_unavailable("native")
@@ -217,7 +217,7 @@ def test_without_a_compiler_streaming_takes_over_and_the_reason_is_said(monkeypa
             kernels.local_attention(*arguments, kernel_size=3, backend="native")
     finally:
         compiling.library.cache_clear()
-        native.problem.cache_clear()
+        native.why_unavailable.cache_clear()
 
 
 @needs_native

@@ -10,8 +10,8 @@ from torch import nn
 from sasa_tutorial import ledger
 from sasa_tutorial.cli import cli
 from sasa_tutorial.layers import AttentionStem2d, LocalSelfAttention2d
-from sasa_tutorial.ledger import Published, build, compare, count, published, report
-from sasa_tutorial.ledger.comparison import agrees
+from sasa_tutorial.ledger import Published, as_text, count, count_published, network_of, published
+from sasa_tutorial.ledger.entries import agrees
 
 # Printed and not reproduced. Whoever finds the reading that gives one of them removes it here.
 NOT_REPRODUCED = {
@@ -34,7 +34,7 @@ NOT_REPRODUCED = {
 
 @pytest.fixture(scope="module")
 def entries():
-    return compare()
+    return count_published()
 
 
 def test_every_published_number_is_reproduced_or_explained(entries):
@@ -65,7 +65,7 @@ def test_augmented_resnet_50_from_a_quarter_to_full_attention(kappa, millions):
         paper="", table="", row="", network="attention_augmented_resnet",
         options={"depth": 50, "kappa": kappa, "upsilon": kappa},
     )  # fmt: skip
-    network = build(row)
+    network = network_of(row)
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == millions
     has_convolution = [block.spatial.conv is not None for block in network.groups[3]]
     assert all(has_convolution) == (kappa < 1) and any(has_convolution) == (kappa < 1)
@@ -119,7 +119,9 @@ def test_subclasses_are_counted_and_networks_with_numbers():
 
 
 def test_counting_leaves_a_network_as_it_was():
-    network = build(Published(paper="", table="", row="", network="sasa_resnet", options={"depth": 14, "width": 0.125}))
+    network = network_of(
+        Published(paper="", table="", row="", network="sasa_resnet", options={"depth": 14, "width": 0.125})
+    )
     network.stem.eval()  # frozen, within a network in training
     before = [(name, module.training, len(module._forward_hooks)) for name, module in network.named_modules()]
     first, again = count(network, 32), count(network, 32)
@@ -141,11 +143,11 @@ def test_the_command_prints_tables_and_json(monkeypatch):
 
 def test_the_table_marks_what_does_not_match():
     row = published()[0]
-    good, bad = (compare([replaced]) for replaced in (row, Published(**{**vars(row), "params": "9.9"})))
-    assert "✗" not in report(good) and report(bad).count("✗") == 1
-    assert "2 published numbers, 1 reproduced (50.0 %) to the printed digit." in report(bad)
+    good, bad = (count_published([replaced]) for replaced in (row, Published(**{**vars(row), "params": "9.9"})))
+    assert "✗" not in as_text(good) and as_text(bad).count("✗") == 1
+    assert "2 published numbers, 1 reproduced (50.0 %) to the printed digit." in as_text(bad)
 
 
 def test_a_number_near_an_edge_is_shown_with_enough_digits():
     (row,) = (row for row in published() if row.row == "11 x 11")
-    assert "7.746 " in report(compare([row])), "7.75 would not be the printed 7.7"
+    assert "7.746 " in as_text(count_published([row])), "7.75 would not be the printed 7.7"

@@ -9,8 +9,7 @@ from torchvision.models.resnet import ResNet as ReferenceResNet
 
 from sasa_tutorial.ledger import parameter_count
 from sasa_tutorial.models import ResNet, cifar_models, cifar_resnet, resnet, sasa_resnet
-from sasa_tutorial.models.cifar import scaled_channels
-from sasa_tutorial.models.resnet import BLOCKS, WITHOUT_BOTTLENECK, convolution_3x3
+from sasa_tutorial.models.resnet import BLOCKS, WITHOUT_BOTTLENECK, convolution_3x3, scaled_channels
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:

@@ -1,5 +1,8 @@
 """Projections and attention in one step: the same numbers as one after the other, and less in memory."""
 
+import copy
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,15 +18,15 @@ pytestmark = pytest.mark.skipif(
 
 
 def in_one_step(layer, x):
-    assert kernels.projects(x, layer.to_v.weight, layer.kernel_size)
-    return layer(x)
+    with patch.object(projected, "attend", wraps=projected.attend) as attend:
+        y = layer(x)
+    attend.assert_called_once()
+    return y
 
 
 def one_after_the_other(layer, x):
-    handle = layer.to_v.register_forward_hook(lambda *_: None)  # somebody watches the projection: it has to happen
-    y = layer(x)
-    handle.remove()
-    return y
+    with patch.object(projected, "fits", lambda *_: False):
+        return layer(x)
 
 
 def results(function, layer, x, upstream):
@@ -141,19 +144,30 @@ def test_queries_keys_and_values_are_not_kept_for_the_backward_pass():
 
 def test_the_operator_passes_pytorchs_own_check():
     layer, x = LocalSelfAttention2d(3, 4, 3, heads=2), torch.randn(2, 3, 4, 5, requires_grad=True)
-    weight = torch.cat([p.weight.flatten(1) for p in (layer.to_q, layer.to_k, layer.to_v)])
+    q, k, v = matrices(layer)
+    tables = (layer.offsets.row, layer.offsets.col)
     operator = torch.ops.sasa_tutorial.native_projected_local_attention.default
-    for tables in ((layer.offsets.row, layer.offsets.col), (None, None)):
-        torch.library.opcheck(operator, (x, weight, *tables, 2, True, [1, 1]), raise_exception=True)
+    for given in ((q, k, v, *tables), (q, None, v, *tables), (q, k, v, None, None)):
+        torch.library.opcheck(operator, (x, *given, 2, [1, 1]), raise_exception=True)
+
+
+def matrices(layer):
+    return [None if p is None else p.weight.flatten(1) for p in (layer.to_q, layer.to_k, layer.to_v)]
 
 
 @pytest.mark.parametrize("options", [{}, {"content": False}, {"relative": False}], ids=str)
 def test_flops_are_counted_as_in_two_steps(options):
     layer, x = LocalSelfAttention2d(6, 8, 3, heads=2, **options), torch.randn(2, 6, 5, 7, requires_grad=True)
+    tables = (None, None) if layer.offsets is None else (layer.offsets.row, layer.offsets.col)
+    sizes = {"heads": 2, "kernel_size": 3}
+
+    def in_two_steps(x):
+        return kernels.local_attention(*layer.queries_keys_values(x), *tables, kernel_size=3)
+
     counts = []
-    for function in (one_after_the_other, in_one_step):
+    for function in (in_two_steps, lambda x: projected.attend(x, *matrices(layer), *tables, **sizes)):
         with FlopCounterMode(display=False) as forward:
-            y = function(layer, x)
+            y = function(x)
         with FlopCounterMode(display=False) as backward:
             y.sum().backward()
         counts.append((forward.get_total_flops(), backward.get_total_flops()))
@@ -162,32 +176,29 @@ def test_flops_are_counted_as_in_two_steps(options):
     assert counts[1][1] == counts[0][1] + projections, "made once more"
 
 
+def fits(layer, x):
+    given = projected.Projected(x, *matrices(layer), layer.offsets.row, layer.offsets.col)
+    return projected.fits(given, layer.kernel_size)
+
+
 def test_what_it_cannot_do_goes_the_other_way():
     layer, x = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5)
-    weight = layer.to_v.weight
-    assert kernels.projects(x, weight, 3)
-    assert not kernels.projects(x.bfloat16(), weight.bfloat16(), 3)
-    assert not kernels.projects(x, weight.double(), 3)
-    assert not kernels.projects(x.to("meta"), weight.to("meta"), 3)
-    assert not kernels.projects(torch.empty(2, projected.MOST_CHANNELS + 1, 1, 1), weight, 3)
-    with kernels.using("streaming"):
-        assert not kernels.projects(x, weight, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert kernels.projects(x, weight, 3) and kernels.projects(x.bfloat16(), weight, 3)
-        assert layer(x).dtype == layer(x.bfloat16()).dtype == torch.bfloat16  # as a convolution's
-    torch.testing.assert_close(layer(x).bfloat16(), _under_autocast(layer, x), rtol=0, atol=0)  # computed in float32
+    assert fits(layer, x)
+    assert not fits(layer, x.double()) and not fits(layer, x.bfloat16())
+    assert not fits(copy.deepcopy(layer).bfloat16(), x.bfloat16())
+    assert not fits(copy.deepcopy(layer).to("meta"), x.to("meta"))
+    many = projected.MOST_CHANNELS + 1
+    assert not fits(LocalSelfAttention2d(many, 8, 3, heads=2), torch.empty(2, many, 1, 1))
+    with kernels.using("streaming"), patch.object(projected, "attend", side_effect=AssertionError):
+        layer(x)
     assert LocalSelfAttention2d(4, 8, 3, heads=2, grouped=True)(x).shape == (2, 8, 5, 5)
-    with pytest.raises(ValueError, match=r"float32 or float64 on a CPU.*got torch.bfloat16 of shape \(2, 4, 5, 5\)"):
-        kernels.projected_local_attention(x.bfloat16(), weight, None, weight, heads=2, kernel_size=3)
 
 
-def _under_autocast(layer, x):
+def test_under_autocast_it_takes_and_gives_what_a_convolution_does_and_computes_in_float32():
+    layer, x = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return layer(x)
-
-
-def test_somebody_who_watches_a_projection_sees_it():
-    layer, x, seen = LocalSelfAttention2d(4, 8, 3, heads=2), torch.randn(2, 4, 5, 5), []
-    layer.to_q.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    layer(x)
-    assert len(seen) == 1 and torch.equal(seen[0], torch.nn.functional.conv2d(x, layer.to_q.weight))
+        found, of_narrow = in_one_step(layer, x), in_one_step(layer, x.bfloat16())
+        wide = in_one_step(layer.double(), x.double())
+        assert not fits(layer, x), "autocast leaves float64 alone: a convolution refuses these two together"
+    assert found.dtype == of_narrow.dtype == torch.bfloat16 and wide.dtype == torch.float64
+    assert torch.equal(layer.float()(x).bfloat16(), found)

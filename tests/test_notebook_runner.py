@@ -20,8 +20,19 @@ from PIL import Image
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.notebook_runner import find_notebooks, run_series, select, write_index
-from sasa_tutorial.notebook_runner.records import fingerprint
-from sasa_tutorial.notebook_runner.rendering import render
+from sasa_tutorial.notebook_runner.outcomes import Executions
+from sasa_tutorial.notebook_runner.pages import render
+
+OPENED: list[str] = []  # by this process, not for writing
+
+
+def listen(event: str, details: tuple) -> None:
+    if event == "open" and "w" not in (details[1] or ""):
+        OPENED.append(str(details[0]))
+
+
+sys.addaudithook(listen)
+
 
 needs_kernel = pytest.mark.skipif(importlib.util.find_spec("papermill") is None, reason="papermill is not installed")
 
@@ -94,7 +105,7 @@ def series(tmp_path_factory):
     link = (
         "# 01 · Good\n\n> **Question.** Is *all*\n> well?\n>\n> More.\n\n[next](06_last.ipynb#a) [folder](..) `w[i](x)`"
     )
-    thumbnail = (show_png("red", 1300), "thumbnail")
+    thumbnail = (show_png("red", 600), "thumbnail")
     write_notebook(folder, "01_good", link, PARAMETERS, "print(profile, seed)", where, thumbnail, show_png("blue", 50))
     write_notebook(folder, "02_raises", "# 02 · Raises", PARAMETERS, "1", "# why\n1 / 0", "print('never')")
     write_notebook(folder, "03_dies", "# 03 · Dies", LEAVE_PIDS, "os._exit(7)")
@@ -104,7 +115,7 @@ def series(tmp_path_factory):
         folder, "06_last", '# 06 · <b>Last</b> & "least"\n\n> Is <script>alert(1)</script> text?', "print(6)"
     )
     with redirect_stdout(io.StringIO()) as printed:
-        results = run_series(profile="smoke", seed=3, folder=folder, out=out, timeout=4)
+        results = run_series(profile="smoke", seed=3, folder=folder, out=out, timeout=4, side_by_side=2)
     return folder, out, {result.name: result for result in results}, printed.getvalue()
 
 
@@ -191,7 +202,8 @@ def test_the_fingerprint_sees_what_outputs_depend_on_and_nothing_else(tmp_path, 
     def now(code="1", tag="", outputs=(), **parameters):
         path = write_notebook(tmp_path, "01_x", "# x", (code, tag))
         path.write_text(path.read_text().replace('"outputs": []', f'"outputs": {json.dumps(outputs)}'))
-        return fingerprint(find_notebooks(tmp_path)[0], {"profile": "smoke", "seed": 0} | parameters)
+        settings = {"profile": "smoke", "seed": 0} | parameters
+        return Executions(tmp_path).fingerprint(find_notebooks(tmp_path)[0], **settings)
 
     def with_file(name, text):
         path = package / name
@@ -206,9 +218,14 @@ def test_the_fingerprint_sees_what_outputs_depend_on_and_nothing_else(tmp_path, 
     same = now()
     changed = [now(code="2"), now(tag="parameters"), now(seed=1), now(profile="gpu")]
     changed += [with_file("layers.py", "window = 5\n"), with_file("recorded/cifar100.jsonl", '{"seed": 1}\n')]
-    changed += [with_file("new.py", ""), with_file("models/new.py", "")]
+    changed += [with_file("new.py", ""), with_file("models/new.py", ""), with_file("kernels/new.h", "")]
+    changed += [
+        with_file("recorded/bench-cpu.json", "{}"),
+        with_file("teaching/new.html", ""),
+        with_file("ledger/new.toml", ""),
+    ]
     assert len({same, *changed}) == 1 + len(changed)
-    assert same == now(outputs=[{"output_type": "stream"}]) == with_file("series/index.py", "x = 1\n") == now()
+    assert same == now(outputs=[{"output_type": "stream"}]) == with_file("notebook_runner/pages.py", "x = 1\n") == now()
 
 
 @needs_kernel
@@ -239,7 +256,10 @@ def test_a_change_is_executed_and_an_older_success_survives_a_failure(tmp_path, 
 def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
     folder, out = tmp_path / "notebooks", tmp_path / "out"
     write_notebook(folder, "01_quick", "# 01", "print(1)")
-    write_notebook(folder, "02_slow", "# 02", LEAVE_PIDS, "import time; time.sleep(600)")
+    first, second = (LEAVE_PIDS.replace('"pids', f'"{name}-pids') for name in ("first", "second"))
+    write_notebook(folder, "02_slow", "# 02", first, "import time; time.sleep(600)")
+    write_notebook(folder, "03_slow", "# 03", second, "import time; time.sleep(600)")  # begins when 01 has ended
+    pids = [folder / "first-pids", folder / "second-pids"]
     script = f"""if True:
         import sys
         from pathlib import Path
@@ -247,12 +267,12 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
         from sasa_tutorial.notebook_runner import run_series
         paths.PACKAGE = Path({str(package)!r})
         try:
-            run_series(profile="smoke", folder=Path({str(folder)!r}), out=Path({str(out)!r}))
+            run_series(profile="smoke", folder=Path({str(folder)!r}), out=Path({str(out)!r}), side_by_side=2)
         except KeyboardInterrupt:
             sys.exit(130)"""
     run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (folder / "pids").exists() and run.poll() is None and time.monotonic() < deadline:
+    while not all(file.exists() for file in pids) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
     try:
@@ -260,7 +280,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
     finally:
         run.kill()
     assert run.returncode == 130, errors
-    assert gone([int(pid) for pid in (folder / "pids").read_text().split()])
+    assert gone([int(pid) for file in pids for pid in file.read_text().split()])
     assert "01_quick   ok" in printed
     assert errors.strip() == "Interrupted. Finished notebooks are kept; the same command goes on from here."
     assert sorted(path.name for path in out.iterdir()) == [
@@ -271,6 +291,77 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
     ]
     (again,) = run_series(profile="smoke", folder=folder, out=out, only=["01"])
     assert again.status == "skipped"
+
+
+@needs_kernel
+def test_two_run_side_by_side_but_not_two_that_train_the_same_network(tmp_path):
+    folder = tmp_path / "notebooks"
+    # Each notes when it begins and ends; the sleep is longer than two kernels starting one after the other.
+    note = "from time import sleep, time; import pathlib\nbegan = time()\n{}\nsleep(4)\n"
+    note += "pathlib.Path('{}').write_text(f'{{began}} {{time()}}')"
+    train = 'train = print; train("convolution")'
+    for name, does in (("01_a", train), ("02_b", train), ("03_c", "2")):
+        write_notebook(folder, name, f"# {name}", note.format(does, name))
+    with redirect_stdout(io.StringIO()) as printed:
+        results = run_series(profile="smoke", folder=folder, out=tmp_path / "out", side_by_side=2)
+    (a, a_end), (b, _), (c, c_end) = (
+        map(float, (folder / name).read_text().split()) for name in ("01_a", "02_b", "03_c")
+    )
+    assert a < c_end and c < a_end, "the first and the third overlap"
+    assert b > a_end, "a run is trained by one process at a time"
+    assert [result.name for result in results] == ["01_a", "02_b", "03_c"], "results in the order of the series"
+    assert printed.getvalue().rindex("02_b ") > printed.getvalue().index("03_c "), "lines in the order of ending"
+
+
+@needs_kernel
+@pytest.mark.parametrize(("side_by_side", "threads"), [(2, "2"), (1, "None")])
+def test_threads_share_the_cores_and_do_not_spin(tmp_path, monkeypatch, side_by_side, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr("sasa_tutorial.notebook_runner.series._cores", lambda: 4)
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SASA_PROFILE", "SASA_PROGRESS")
+    write_notebook(tmp_path, "01_x", "# x", f"import os\nprint(*map(os.environ.get, {names}))")
+    for given in ({}, {"OMP_NUM_THREADS": "3"}):
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        (result,) = run_series(
+            profile="gpu", folder=tmp_path, out=tmp_path / "out", side_by_side=side_by_side, fresh=True
+        )
+        expected = given.get("OMP_NUM_THREADS", threads)
+        assert outputs(result.output) == f"{expected} PASSIVE gpu off\n"
+
+
+def test_one_at_a_time_on_a_gpu_or_a_single_core(monkeypatch):
+    from sasa_tutorial.notebook_runner import series
+
+    for gpu, cores, expected in ((False, 2, 2), (False, 16, 2), (False, 1, 1), (True, 16, 1)):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(series, "_cores", lambda cores=cores: cores)
+        assert series._suitable() == expected
+
+
+def test_a_run_reads_every_source_once(tmp_path, package, monkeypatch):
+    from sasa_tutorial.notebook_runner import execution
+
+    def execute(self):  # what papermill would leave
+        self.output.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+    monkeypatch.setattr(execution.NotebookExecution, "run", execute)
+    monkeypatch.setattr("sasa_tutorial.notebook_runner.series._render", lambda notebook, file: render_nothing(file))
+    folder, out = tmp_path / "notebooks", tmp_path / "out"
+    notebooks = [write_notebook(folder, f"0{n}_x", f"# {n}", str(n)) for n in range(5)]
+    sources = [*notebooks, package / "layers.py", package / "recorded" / "cifar100.jsonl"]
+    for status in ("ok", "skipped"):
+        OPENED.clear()
+        results = run_series(profile="smoke", folder=folder, out=out, side_by_side=2)
+        assert {result.status for result in results} == {status}
+        assert [OPENED.count(str(path.resolve())) for path in sources] == [1] * len(sources)
+        assert OPENED.count(str(out / "series.json")) == 1
+    assert len(json.loads((out / "series.json").read_text())) == 5
+
+
+def render_nothing(executed: Path) -> None:
+    executed.with_suffix(".html").write_text("")
 
 
 # Pages
@@ -312,11 +403,11 @@ def test_the_index_escapes_what_notebooks_say(series):
     assert "Is <script>alert(1)</script> text?" in page.text
 
 
-def test_the_tagged_figure_is_shown_small_enough(series):
+def test_the_tagged_figure_is_shown(series):
     (image,) = Page((series[1] / "index.html").read_text()).images
     assert image["alt"] == "A figure of the notebook “Good”"
     png = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/png;base64,"))))
-    assert png.size == (640, 320)
+    assert png.width == 600
     assert png.convert("RGB").getpixel((5, 5)) == (255, 0, 0)  # the tagged one, not the last
 
 

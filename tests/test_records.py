@@ -9,6 +9,7 @@ import pytest
 from sasa_tutorial.experiments.result_tables import aligned, lesson_tables, with_current_tables
 from sasa_tutorial.experiments.results import lesson_rows
 from sasa_tutorial.training.plan import plan_run
+from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record, RecordError, append_record, committed_records, read_records
 from tests.conftest import ROOT
 
@@ -158,7 +159,7 @@ def test_tables_are_written_between_their_marks():
 
 def test_committed_records_are_readable_and_real():
     for entry in read_records(committed_records()):
-        assert entry.dataset == "cifar100" and entry.profile in ("laptop", "evening", "gpu", "full")
+        assert entry.dataset == "cifar100" and PROFILES[entry.profile].dataset == "cifar100"
         assert entry.status in ("finished", "diverged") and "steps" not in entry.config
 
 

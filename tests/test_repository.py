@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -9,27 +10,37 @@ import pytest
 import yaml
 
 from sasa_tutorial import __version__
+from sasa_tutorial.experiments import planned_runs
+from sasa_tutorial.lessons import LESSONS, PROFILE_NAMES
+from sasa_tutorial.models import cifar_models
+from sasa_tutorial.teaching.overview_figures import _PICTURES
+from sasa_tutorial.teaching.style import MECHANISM_COLOURS
+from sasa_tutorial.training.profiles import PROFILES
 from tests.conftest import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 PACKAGE = ROOT / "sasa_tutorial"
+GROUND = {"paths", "errors", "lessons", "devices", "files"}  # what no arrow leads up from
 # What each room may import of the others; anything not listed is a new arrow, and a decision.
 ROOMS = {
     "paths": set(),
     "errors": set(),
     "windows": set(),
+    "lessons": set(),
+    "devices": set(),
+    "files": set(),
     "kernels": {"kernels", "windows"},
     "layers": {"layers", "kernels", "windows"},
     "models": {"models", "layers", "windows"},
     "ledger": {"ledger", "models", "layers"},
-    "datasets": {"datasets", "paths", "errors"},
-    "training": {"training", "datasets", "models", "kernels", "paths", "errors"},
-    "bench": {"bench", "training", "models", "layers", "kernels", "windows", "paths", "errors"},
-    "experiments": {"experiments", "training", "paths", "errors"},
-    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers"},
-    "notebook_runner": {"notebook_runner", "paths", "errors"},
+    "datasets": {"datasets", *GROUND},
+    "training": {"training", "datasets", "models", "kernels", *GROUND},
+    "bench": {"bench", "training", "models", "layers", "kernels", "windows", *GROUND},
+    "experiments": {"experiments", "training", *GROUND},
+    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers", *GROUND},
+    "notebook_runner": {"notebook_runner", *GROUND},
 }
 
 
@@ -130,9 +141,36 @@ def test_the_readme_lists_every_notebook():
         assert f"notebooks/{notebook.name}" in readme
 
 
+def test_a_lesson_is_a_layer_a_network_a_notebook_a_picture_and_a_colour():
+    names = [lesson.name for lesson in LESSONS]
+    assert names == list(cifar_models()) == list(MECHANISM_COLOURS) and set(names) == set(_PICTURES)
+    assert len({lesson.colour for lesson in LESSONS}) == len(LESSONS)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        assert (PACKAGE / "layers" / f"{lesson.name}.py").is_file()
+        assert (ROOT / "notebooks" / f"{lesson.notebook}.ipynb").is_file()
+        assert f"notebooks/{lesson.notebook}.ipynb" in readme
+
+
+def test_the_profiles_are_the_ones_that_everybody_lists_and_each_has_a_grid():
+    assert tuple(PROFILES) == PROFILE_NAMES
+    assert all(planned_runs(name) for name in PROFILES)
+
+
 def test_real_images_are_ignored():
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert "data/cifar-100-python/" in ignored and "build/" in ignored
+
+
+def test_pages_and_tables_beside_the_code_are_part_of_the_installed_package():
+    """Hatch ships what lies in the package unless Git ignores it, so both must hold of each file that code reads."""
+    beside = {file for file in PACKAGE.rglob("*") if file.suffix in {".j2", ".html", ".toml"}}
+    assert {"explorer.html", "index.html.j2", "notebook.html.j2", "published.toml"} <= {file.name for file in beside}
+    ignored = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", *map(str, beside)], capture_output=True, text=True
+    )
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["sasa_tutorial"]
+    assert ignored.stdout == ""
 
 
 def test_results_are_part_of_the_installed_package():

@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from einops import einsum
 
-from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
+from sasa_tutorial.datasets import load_cifar100, normalise, synthetic_cifar100
 from sasa_tutorial.datasets.class_names import CIFAR100_CLASS_NAMES
 from sasa_tutorial.datasets.synthetic import MARK, MARK_COLOURS, TEXTURES, describe, evidence
-from sasa_tutorial.training.images import normalise
 from tests.conftest import real_data
 
 

@@ -3,13 +3,15 @@
 import base64
 import json
 import re
+import shutil
+import subprocess
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
@@ -31,17 +33,17 @@ from sasa_tutorial.teaching import (
     moved_and_held,
     not_measured_yet,
     offset_tables,
-    other_studies,
+    other_recorded_studies,
     photograph,
     preferences_of_heads,
     published_and_ours,
+    recorded_study,
+    recorded_trials,
     roofline,
     shared_loads,
-    study,
     time_per_pixel,
     time_shares,
     training_speed,
-    trials,
     use_style,
     window_in_image,
     windows_of_queries,
@@ -260,6 +262,61 @@ def test_too_many_weights_are_refused_with_a_way_out():
 def test_what_is_no_image_and_no_weights_is_refused(image, weights, message):
     with pytest.raises(ValueError, match=message):
         explorer(image, weights, name="toy")
+
+
+# A page of the least that the explorer's script asks of a browser; `INK` is the colour of the text around it.
+BROWSER = """
+const made = [];
+const pen = new Proxy({}, {get: () => () => {}, set: () => true});
+const element = () => ({
+  style: {}, dataset: {}, listeners: {}, attributes: {}, textContent: "",
+  append() {}, focus() {}, getContext: () => pen,
+  setAttribute(name, value) { this.attributes[name] = value; },
+  addEventListener(name, listener) { this.listeners[name] = listener; },
+});
+const root = Object.assign(element(), {id: "root"});
+globalThis.getComputedStyle = () => ({color: INK});
+globalThis.Image = class {};
+globalThis.document = {
+  createElement: () => (made.push(element()), made.at(-1)),
+  querySelectorAll: () => [root],
+};
+SCRIPT
+const press = (key, more = {}) => {
+  let taken = false;
+  root.listeners.keydown({key, ...more, preventDefault() { taken = true; }, stopPropagation() {}});
+  return taken;
+};
+const keys = ["ArrowDown", "2", "b"].map((key) => press(key)).concat(press("2", {ctrlKey: true}));
+const words = made.map((one) => one.textContent).filter((text) => text.startsWith("Query"));
+console.log(JSON.stringify({dataset: root.dataset, css: made[0].textContent, keys, words}));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the explorer's script, is not installed")
+@pytest.mark.parametrize("ink", ["rgba(0, 0, 0, 0.87)", "rgb(255, 255, 255)", "rgb(200, 200, 200)"])
+def test_the_explorer_keeps_its_keys_and_can_be_read_on_any_page(ink):
+    page = explorer(picture(), softmax(2, 4, 5, 4, 5), name="toy").data
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    program = BROWSER.replace("INK", json.dumps(ink)).replace("SCRIPT", script)
+    done = subprocess.run(["node", "-"], input=program, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["dataset"] == {"ready": "yes", "lmSuppressShortcuts": "true"}, "data-lm-suppress-shortcuts of Lumino"
+    assert found["keys"] == [True, True, False, False] and found["words"][0].startswith("Query: row 3, column 2.")
+    text, ground = re.search(r"color: (#\w+); background: (#\w+);", found["css"]).groups()
+    assert contrast(text, ground) > 12
+    assert (luminance(text) > luminance(ground)) == ("0, 0, 0" not in ink), "as light or dark as the page"
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG."""
+    parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
 
 
 def test_a_query_without_any_weight_is_drawn_as_zeros():
@@ -615,28 +672,28 @@ def shown(tmp_path, monkeypatch):
 
 def test_a_study_shows_table_figure_and_conclusion_of_the_records(shown):
     file, texts = shown
-    study("stem")
+    recorded_study("stem")
     (text,) = texts
     assert text.startswith("Published (SASA, Table 7") and NOT_RUN in text and not plt.get_fignums()
     for place, entry in enumerate(STEM.entries):
         for run in recorded(entry, {0: 20.0, 1: 21.5, 2: 22.0}, "laptop", device="a laptop", date=str(place)):
             append_record(file, run)
-    study("stem")
+    recorded_study("stem")
     assert texts[1].count("| 21.2 ± 1.0 | 3 |") == 4 and "Here (laptop, " in texts[2]
     with pytest.raises(ValueError, match="no study is called 'steam'"):
-        study("steam")
+        recorded_study("steam")
 
 
 def test_all_other_studies_are_in_one_table(shown):
     """Pairs that a study in depth has shown come again only where something else was published about them."""
     file, texts = shown
-    other_studies("lessons")
+    other_recorded_studies("lessons")
     assert texts == [NOT_RUN]
     entries = (*LESSONS.entries, *GROUPS.entries[:3], LOGITS["q·r"])
     for place, entry in enumerate(entries):
         for run in recorded(entry, {s: 60 + 2 * place + s / 3 for s in range(3)}, "evening", date=str(place)):
             append_record(file, run)
-    other_studies("lessons")
+    other_recorded_studies("lessons")
     head, table = texts[1].split("\n\n")
     assert head == f"**evening**, {PROFILES['evening'].recipe.epochs} epochs:"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
@@ -652,17 +709,17 @@ def test_all_other_studies_are_in_one_table(shown):
     assert gates[4].startswith("+10.0 (+9.") and by_study["logits"][0][0] == "[logits](04_relative_offsets.ipynb)"
     assert not any("tried" in row[0] or "recipe" in row[0] for row in rows)
     with pytest.raises(ValueError, match="no study is called 'lesson'"):
-        other_studies("lesson")
+        other_recorded_studies("lesson")
 
 
 def test_trials_are_shown_with_their_gains(shown):
     file, texts = shown
-    trials()
+    recorded_trials()
     assert texts == [NOT_RUN]
     for place, entry in enumerate(TRIED.entries[:2]):
         for run in recorded(entry, {0: 50.0}, "evening", val_top1=40.0 + place, date=str(place)):
             append_record(file, run)
-    trials()
+    recorded_trials()
     assert texts[1].startswith(f"**evening**: {TRIED.question}") and "| 41.0 | +1.00 |" in texts[1]
 
 

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sasa_tutorial.datasets import synthetic_cifar100
+from sasa_tutorial.datasets import TrainingImages, normalise, synthetic_cifar100
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training import loop
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import TrainingImages, normalise
 from sasa_tutorial.training.loop import Diverged, Training
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
 from sasa_tutorial.training.stopping import Stopped, StopRequest
@@ -66,7 +65,7 @@ def numbers(training: Training) -> dict[str, torch.Tensor]:
     averaged = {} if training.averaged is None else training.averaged.state_dict(prefix="averaged.")
     lines = [
         (line.train_loss, line.train_top1, line.val_loss, line.val_top1, line.gradient_norm)
-        for line in training.progress.lines
+        for line in training.logbook.lines
     ]
     return {**training.model.state_dict(), **averaged, "lines": torch.tensor(lines, dtype=torch.float64)}
 
@@ -101,7 +100,7 @@ def test_a_kill_between_the_last_step_of_an_epoch_and_its_score_loses_neither(im
     score = loop.evaluate
 
     def kill(*arguments):
-        if len(killed.progress.lines) == epoch:
+        if len(killed.logbook.lines) == epoch:
             raise KeyboardInterrupt
         return score(*arguments)
 
@@ -150,8 +149,8 @@ def test_the_loop_is_the_one_of_the_textbook(images):
         optimizer.step()
         losses.append(loss.item())
     training.run(StopRequest())
-    assert training.progress.lines[0].train_loss == pytest.approx(sum(losses) / 3, rel=1e-4)
-    assert training.progress.lines[0].gradient_norm == pytest.approx(sum(norms) / 3, rel=1e-3)
+    assert training.logbook.lines[0].train_loss == pytest.approx(sum(losses) / 3, rel=1e-4)
+    assert training.logbook.lines[0].gradient_norm == pytest.approx(sum(norms) / 3, rel=1e-3)
     for ours, theirs in zip(training.model.parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=2e-4)
 
@@ -169,7 +168,7 @@ def test_averaged_weights_are_the_ones_evaluated(images):
     for bias in seen[1:]:
         expected = 0.5 * expected + 0.5 * bias
     assert torch.allclose(training.trained.network.classifier.bias, expected, atol=1e-7)
-    assert training.progress.lines[0].val_loss == pytest.approx(evaluate(training.trained, images, ALONE).loss)
+    assert training.logbook.lines[0].val_loss == pytest.approx(evaluate(training.trained, images, ALONE).loss)
 
 
 @pytest.mark.parametrize("bad_step", [1, 3, 7])

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from sasa_tutorial import kernels, layers
+from sasa_tutorial.kernels import reference
+from sasa_tutorial.kernels.inputs import Inputs
 from sasa_tutorial.kernels.triton import operator as gpu
 from tests import oracles
 from tests.conftest import ROOT
@@ -21,7 +23,7 @@ from tests.conftest import ROOT
 INTERPRETING = bool(os.environ.get("TRITON_INTERPRET"))
 DEVICE = "cpu" if INTERPRETING else "cuda"
 INSTALLED = importlib.util.find_spec("triton") is not None
-computes = pytest.mark.skipif(bool(gpu.problem()), reason=gpu.problem())
+computes = pytest.mark.skipif(bool(gpu.why_unavailable()), reason=gpu.why_unavailable())
 interprets = pytest.mark.skipif(not INSTALLED or INTERPRETING, reason="Triton is not installed, or this is the child")
 alone = pytest.mark.skipif(INTERPRETING, reason="about a process without the interpreter")
 
@@ -182,8 +184,8 @@ def test_two_runs_give_the_same_bits():
 @computes
 def test_lse_is_that_of_the_native_contract():
     q, k, v, row, col = inputs()
-    _, lse = gpu.forward(q, k, v, row, col, [1, 1])
-    weights = kernels.local_attention_weights(q.double(), k.double(), row.double(), col.double(), kernel_size=3)
+    _, lse = gpu.forward(Inputs(q, k, v, row, col), [1, 1])
+    weights = reference.weights(q.double(), k.double(), row.double(), col.double(), 3)
     centre = (q * k).double().sum(2) + (q * torch.cat((row, col))[:, 1, None, None]).double().sum(2)
     assert lse.dtype == torch.float32
     assert torch.allclose(lse.double(), centre - weights[..., 1, 1].log(), atol=1e-5)
@@ -254,6 +256,7 @@ COMPILE = """
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
+from sasa_tutorial.kernels.inputs import Inputs
 from sasa_tutorial.kernels.triton import operator as gpu
 from sasa_tutorial.kernels.triton import programs as gpu_programs
 
@@ -275,8 +278,9 @@ for name in ("forward_program", "queries_program", "keys_program"):
     setattr(gpu_programs, name, CompileOnly(name))
 q = torch.randn(1, 1, 2, 5, 6, dtype=torch.bfloat16)
 table = torch.randn(1, 3, dtype=torch.bfloat16)
-out, lse = gpu.forward(q, q, q, table, table, [1, 1])
-gpu.backward(out, q, q, q, table, table, out, lse, [1, 1])
+inputs = Inputs(q, q, q, table, table)
+out, lse = gpu.forward(inputs, [1, 1])
+gpu.backward(out, inputs, out, lse, [1, 1])
 """
 
 
@@ -296,11 +300,11 @@ def test_auto_never_means_triton_on_the_cpu_and_does_on_cuda_where_it_can(monkey
     assert "triton" not in kernels.available_backends("cpu")
     assert kernels.fastest_backend("cpu") in ("native", "streaming")
     assert kernels.fastest_backend("mps") == "streaming"
-    monkeypatch.setattr(gpu, "problem", lambda: "")
+    monkeypatch.setattr(gpu, "why_unavailable", lambda: "")
     assert "triton" in kernels.available_backends("cuda") and "native" not in kernels.available_backends("cuda")
     assert kernels.fastest_backend("cuda") == "triton"
     assert kernels.fastest_backend("cuda", ("native", "triton")) == "streaming"
-    monkeypatch.setattr(gpu, "problem", lambda: "there is no CUDA device")
+    monkeypatch.setattr(gpu, "why_unavailable", lambda: "there is no CUDA device")
     assert kernels.fastest_backend("cuda") == "streaming"
     assert kernels.why_unavailable("triton") == "there is no CUDA device"
 

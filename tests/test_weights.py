@@ -12,28 +12,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sasa_tutorial import paths
-from sasa_tutorial.datasets import load_cifar100, synthetic_cifar100
+from sasa_tutorial.datasets import load_cifar100, normalise, stratified_subset, synthetic_cifar100
 from sasa_tutorial.experiments import weights
 from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
 from sasa_tutorial.layers import ExternalAttention2d
+from sasa_tutorial.lessons import LESSONS
 from sasa_tutorial.training.checkpoints import save_checkpoint
 from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import normalise
 from sasa_tutorial.training.plan import Plan
-from sasa_tutorial.training.profiles import PROFILES, stratified_subset
+from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record, append_record, local_records
 from tests.conftest import ROOT, real_data
 
-LESSONS = (
-    "attention_stem",
-    "augmented_convolution",
-    "convolution",
-    "external_attention",
-    "global_attention",
-    "local_attention",
-    "relative_offsets",
-)
+NAMES = tuple(sorted(lesson.name for lesson in LESSONS))
 TINY = replace(PROFILES["laptop"], depth=14, width=0.125)
 BEGUN = "2026-01-01T00:00:00+00:00"
 
@@ -267,7 +259,7 @@ def test_a_start_is_as_large_as_the_recipe_made_it(finished, monkeypatch):
 
 def test_every_lesson_has_small_right_weights():
     entries = published_weights()
-    assert tuple(entries) == LESSONS
+    assert tuple(entries) == NAMES
     for name, entry in entries.items():
         assert entry.problem == "" and entry.bytes < weights.LARGEST and entry.model == name
         assert entry.val_top1 == entry.record.val_top1 and entry.record.status == "finished"
@@ -277,7 +269,7 @@ def test_every_lesson_has_small_right_weights():
     assert json.loads((folder / "index.json").read_text()).keys() == entries.keys()
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_they_are_networks_that_tell_images_apart(name):
     network = trained_network(name)
     images = normalise(synthetic_cifar100(100, split="validation").images)
@@ -288,7 +280,7 @@ def test_they_are_networks_that_tell_images_apart(name):
 
 
 @pytest.mark.skipif(not real_data(), reason="CIFAR-100 is not here")
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_on_real_images_they_have_the_recorded_accuracy(name):
     recorded = published_weights()[name].record
     images = stratified_subset(load_cifar100(split="validation"), recorded.config["validation_images"])
@@ -306,8 +298,8 @@ def test_the_command_lists_and_checks_them(command):
     result = command("weights")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert len(lines) == len(LESSONS)
-    assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(LESSONS, lines, strict=True))
+    assert len(lines) == len(NAMES)
+    assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(NAMES, lines, strict=True))
     learned = command("weights", "--learned").stdout
     assert "relative_offsets, groups.0.0.spatial.offsets.row: correlation with its start " in learned
     assert "convolution, stem" not in learned, "it has no tables"

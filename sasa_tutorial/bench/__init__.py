@@ -1,14 +1,19 @@
-"""How long layers and networks take and how much memory they need, next to convolution."""
+"""How long layers and networks take and how much memory they need, next to convolution: a section is one file."""
 
-from sasa_tutorial.bench.document import SECTIONS, Part, new_document, parts, sections_for
-from sasa_tutorial.bench.records import BenchRecordError, bench_documents, save_document
+from sasa_tutorial.bench.document import (
+    BenchRecordError,
+    bench_documents,
+    new_document,
+    parts,
+    save_document,
+    sections_for,
+    show,
+)
 from sasa_tutorial.bench.setting import DTYPES, Setting, default_setting
 
 __all__ = [
     "DTYPES",
-    "SECTIONS",
     "BenchRecordError",
-    "Part",
     "Setting",
     "bench_documents",
     "default_setting",
@@ -16,4 +21,5 @@ __all__ = [
     "parts",
     "save_document",
     "sections_for",
+    "show",
 ]

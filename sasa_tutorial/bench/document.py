@@ -1,61 +1,41 @@
-"""A whole benchmark as one document: which parts there are, and what it was measured on."""
+"""A whole benchmark as one document: its sections, what it was measured on, and the file it is kept in.
 
+One JSON file for each device, committed with the project.
+"""
+
+import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from sasa_tutorial.bench import tables
-from sasa_tutorial.bench.floor import measure_floor
-from sasa_tutorial.bench.growth import FACTORS, measure_growth, settings_over
-from sasa_tutorial.bench.layers import measure_layers
-from sasa_tutorial.bench.machine import measure_machine
-from sasa_tutorial.bench.network import NETWORKS, default_networks, measure_network
+from sasa_tutorial import paths
+from sasa_tutorial.bench import floor, growth, layers, machine, network
+from sasa_tutorial.bench.section import Part
 from sasa_tutorial.bench.setting import Setting
-from sasa_tutorial.bench.subjects import subjects
+from sasa_tutorial.devices import device_name, on_gpu, processor_name
 from sasa_tutorial.errors import TutorialError
-from sasa_tutorial.training.environment import commit, device_name, processor_name
+from sasa_tutorial.files import write_whole
+from sasa_tutorial.training.provenance import commit
 
-SECTIONS = ("machine", "layers", "network", "growth", "floor")
+SECTIONS = {"machine": machine, "layers": layers, "network": network, "growth": growth, "floor": floor}
+_ROWS = {"layers": layers.LayerResult, "network": network.NetworkResult, "growth": growth.Curve}
+_SINGLE = {"machine": machine.Machine, "floor": floor.Floor}  # or null
+_HEAD = ("device", "processor", "threads", "torch", "python", "commit", "date", "rounds")
 
 
-@dataclass(frozen=True)
-class Part:
-    """What is measured, and shown, in one go."""
-
-    section: str  # of the document
-    title: str
-    steps: int  # how often `done` is called
-    measure: Callable[..., Any]  # done= -> a result or a list of them
-    show: Callable[[Any], str]  # what is stored -> text
-
-    def run(self, document: dict[str, Any], done: Callable[[], None]) -> str:
-        """Measure, store it in the document, return it as text.
-
-        Raises:
-            TutorialError: the GPU has too little memory for it.
-        """
-        try:
-            results = self.measure(done=done)
-        except torch.OutOfMemoryError as error:
-            raise TutorialError(
-                f"too little memory on the GPU for {self.title}: take fewer images (--batch), or other parts (--only)"
-            ) from error
-        if isinstance(results, list):
-            stored = [asdict(result) for result in results]
-            document[self.section] += stored
-        else:
-            stored = document[self.section] = asdict(results)
-        return self.show(stored)
+class BenchRecordError(TutorialError):
+    """A file that is not a benchmark: which, and why."""
 
 
 def sections_for(device: torch.device) -> tuple[str, ...]:
     """What can be measured there: the floor is that of a GPU."""
-    return SECTIONS if device.type == "cuda" else SECTIONS[:-1]
+    return tuple(name for name in SECTIONS if name != "floor" or on_gpu(device))
 
 
 def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator[Part]:
@@ -65,23 +45,18 @@ def parts(setting: Setting, sections: Sequence[str], *, rounds: int) -> Iterator
         ValueError: a section that there is not, or not on this device.
     """
     device = torch.device(setting.device)
+    known = sections_for(device)
     for section in sections:
-        if section not in sections_for(device):
-            raise ValueError(f"on {device.type} there are {', '.join(sections_for(device))}, got {section!r}")
-    timed = rounds + 1
-    if "machine" in sections:
-        yield Part("machine", "machine", timed, partial(measure_machine, setting, rounds=rounds), tables.machine)
-    if "layers" in sections:
-        steps = timed + len(subjects(setting))
-        yield Part("layers", "layers", steps, partial(measure_layers, setting, rounds=rounds), tables.layers)
-    for network in default_networks(device) if "network" in sections else ():
-        measure = partial(measure_network, network, rounds=rounds)
-        yield Part("network", f"network, width {network.width:g}", timed + len(NETWORKS), measure, tables.networks)
-    for factor in FACTORS if "growth" in sections else ():
-        measure = partial(measure_growth, factor, settings_over(factor, setting), rounds=rounds)
-        yield Part("growth", f"growth over {factor}", timed, measure, tables.growth)
-    if "floor" in sections:
-        yield Part("floor", "floor", timed, partial(measure_floor, setting, rounds=rounds), tables.floor)
+        if section not in known:
+            raise ValueError(f"on {device.type} there are {', '.join(known)}, got {section!r}")
+    for section in known:
+        if section in sections:
+            yield from SECTIONS[section].parts(setting, rounds=rounds)
+
+
+def show(section: str, stored: Any) -> str:
+    """A section of a document as text for a terminal, with a headline; 100 columns at most. Growth: of one factor."""
+    return SECTIONS[section].show(stored)
 
 
 def new_document(setting: Setting, *, rounds: int) -> dict[str, Any]:
@@ -96,9 +71,64 @@ def new_document(setting: Setting, *, rounds: int) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": rounds,
         "setting": asdict(setting),
-        "machine": None,
-        "layers": [],
-        "network": [],
-        "growth": [],
-        "floor": None,
+        **{section: None if section in _SINGLE else [] for section in SECTIONS},
     }
+
+
+def save_document(document: dict[str, Any]) -> Path:
+    """Write a document where the records are; it replaces that of the same device, and no other.
+
+    Installed without a checkout there is nothing to commit to: the file then goes to `build/runs`, as records do.
+
+    Returns:
+        The file.
+    """
+    folder = paths.results_root() if paths.checkout() else paths.build_root() / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", document["device"].lower()).strip("-")
+    file = folder / f"bench-{slug}.json"
+    write_whole(file, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return file
+
+
+def bench_documents() -> list[dict[str, Any]]:
+    """The committed documents, by name of the file; the installed package has a copy of them.
+
+    Raises:
+        BenchRecordError: a file is damaged.
+    """
+    return [_read(file) for file in sorted(paths.results_root().glob("bench-*.json"))]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        _check(document)
+    except (ValueError, TypeError) as error:
+        raise BenchRecordError(
+            f"{paths.shown(file)} is not a benchmark record ({error}). Restore it from Git, or delete it and measure "
+            "again with: sasa-tutorial bench --save"
+        ) from error
+    return document
+
+
+def _check(document: Any) -> None:
+    _same("fields", document, {*_HEAD, "setting", *_ROWS, *_SINGLE})
+    _same("setting", document["setting"], _names(Setting))
+    for section, kind in _ROWS.items():
+        for row in document[section]:
+            _same(section, row, _names(kind))
+    for section, kind in _SINGLE.items():
+        if document[section] is not None:
+            _same(section, document[section], _names(kind))
+
+
+def _same(where: str, found: Any, names: set[str]) -> None:
+    if not isinstance(found, dict):
+        raise TypeError(f"{where}: expected an object, found {type(found).__name__}")
+    if wrong := sorted(set(found) ^ names):
+        raise ValueError(f"{where}: missing or unknown: {', '.join(wrong)}")
+
+
+def _names(kind: type) -> set[str]:
+    return {field.name for field in fields(kind)}

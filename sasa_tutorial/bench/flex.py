@@ -8,8 +8,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.layers import LocalSelfAttention2d
-from sasa_tutorial.layers.heads import check_images, join_heads, split_heads
+from sasa_tutorial.layers.heads import check_images, join_heads
 
 LEAST_HEAD_DIM = 16  # FlexAttention's on a GPU; narrower heads are filled up with zeros, which change no product
 
@@ -27,17 +28,14 @@ class FlexLocalSelfAttention2d(LocalSelfAttention2d):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
-        q, k = self._queries_and_keys(x)
+        q, k, v = self.queries_keys_values(x)
         by_row, by_col = self.offsets.halves(q)
         h, w = x.shape[2:]
         d = q.shape[2]
-        fill = max(0, LEAST_HEAD_DIM - d) if x.is_cuda else 0
-        q, k, v = (
-            F.pad(rearrange(t, "b heads d h w -> b heads (h w) d"), (0, fill))
-            for t in (q, k, split_heads(self.to_v(x), self.heads))
-        )
+        fill = max(0, LEAST_HEAD_DIM - d) if on_gpu(x.device) else 0
+        q, k, v = (F.pad(rearrange(t, "b heads d h w -> b heads (h w) d"), (0, fill)) for t in (q, k, v))
         by_row, by_col = (rearrange(t, "b heads h w k -> b heads (h w) k") for t in (by_row, by_col))
-        attend = _compiled() if x.is_cuda else _attend
+        attend = _compiled() if on_gpu(x.device) else _attend
         out = attend(q, k, v, by_row, by_col, _window(h, w, self.kernel_size, x.device), w)
         return join_heads(rearrange(out[..., :d], "b heads (h w) d -> b heads d h w", h=h))
 

@@ -1,13 +1,14 @@
 """The floor under attention on a GPU: the time to move its tensors once, at the speed of a plain copy."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from sasa_tutorial import kernels
+from sasa_tutorial.bench.section import Part, Row, described, number, quartiles
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
 
@@ -58,4 +59,21 @@ def measure_floor(
         copy_bytes_per_second=setting.layer_bytes / (1e-3 * copy.median),
         forward=forward,
         of_floor=forward.median / copy.median,
+    )
+
+
+def parts(setting: Setting, *, rounds: int) -> Iterator[Part]:
+    """The section in one part."""
+    yield Part("floor", "floor", rounds + 1, partial(measure_floor, setting, rounds=rounds), show)
+
+
+def show(found: Row) -> str:
+    """The operator's time as a multiple of what moving its tensors takes."""
+    return (
+        f"The floor, at {described(found['setting'])}.\n\n"
+        f"q, k, v and out   {found['moved_bytes'] / 1e6:.0f} MB\n"
+        f"a copy moves      {found['copy_bytes_per_second'] / 1e9:.0f} GB/s\n"
+        f"floor             {number(found['copy']['median'])} ms\n"
+        f"forward           {number(found['forward']['median'])} ms, quartiles {quartiles(found['forward'])}\n"
+        f"forward / floor   {number(found['of_floor'])}"
     )

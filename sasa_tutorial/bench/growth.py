@@ -1,9 +1,12 @@
 """How time grows with one size at a time, all others staying at the setting's."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
+
+from sasa_tutorial.bench.section import Part, Row, columns, number
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.subjects import Subject, attention, convolution
 from sasa_tutorial.bench.timing import Times, interleaved
@@ -104,10 +107,7 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float | None:
     """
     if len(set(sizes)) < 2:
         return None
-    xs, ys = ([math.log(value) for value in values] for values in (sizes, times))
-    middle, level = sum(xs) / len(xs), sum(ys) / len(ys)
-    rise = sum((x - middle) * (y - level) for x, y in zip(xs, ys, strict=True))
-    return rise / sum((x - middle) ** 2 for x in xs)
+    return float(np.polyfit(np.log(sizes), np.log(times), deg=1)[0])
 
 
 def _around(batch: int) -> list[int]:
@@ -116,3 +116,23 @@ def _around(batch: int) -> list[int]:
 
 def _fits(channels: int, heads: int) -> bool:
     return channels % heads == 0 and channels // heads >= LEAST_HEAD_DIM
+
+
+def parts(setting: Setting, *, rounds: int) -> Iterator[Part]:
+    """One part for each factor."""
+    for factor in FACTORS:
+        measure = partial(measure_growth, factor, settings_over(factor, setting), rounds=rounds)
+        yield Part("growth", f"growth over {factor}", rounds + 1, measure, show)
+
+
+def show(curves: Sequence[Row]) -> str:
+    """Time over the values of one factor."""
+    factor, size = curves[0]["factor"], curves[0]["factor"] == "size"
+    last = ("max / min",) if size else ("exponent",)
+    lines = [("layer", *(str(point["value"]) for point in curves[0]["points"]), *last)]
+    for curve in curves:
+        shown = curve["spread"] if size else curve["exponent"]
+        times = (point["ns_per_pixel"] if size else point["both"]["median"] for point in curve["points"])
+        lines.append((curve["name"], *map(number, times), "" if shown is None else f"{shown:z.2f}"))
+    what = "ns a pixel" if size else "ms"
+    return f"Growth over {factor.replace('_', ' ')}: forward and backward in {what}.\n\n" + columns(lines)

@@ -1,12 +1,13 @@
 """What the machine can do at best, as a program sees it: how fast it multiplies and adds, how fast it copies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 
+from sasa_tutorial.bench.section import Part, Row, number
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
 
@@ -77,4 +78,20 @@ def measure_machine(
         flops_per_second=max(count / (1e-3 * times[name].median) for name, count in flops.items()),
         copied_bytes=copied,
         copy_bytes_per_second=copied / (1e-3 * times["copy"].median),
+    )
+
+
+def parts(setting: Setting, *, rounds: int) -> Iterator[Part]:
+    """The section in one part."""
+    yield Part("machine", "machine", rounds + 1, partial(measure_machine, setting, rounds=rounds), show)
+
+
+def show(found: Row) -> str:
+    """The rates that layers are held against."""
+    return (
+        f"The machine, in {found['dtype']}.\n\n"
+        f"it computes  {found['flops_per_second'] / 1e9:.0f} GFLOP/s (the faster of a product of matrices,"
+        f" {number(found['matmul']['median'])} ms, and a convolution, {number(found['convolution']['median'])} ms)\n"
+        f"a copy moves {found['copy_bytes_per_second'] / 1e9:.1f} GB/s"
+        f" ({found['copied_bytes'] / 1e6:.0f} MB read and written)"
     )

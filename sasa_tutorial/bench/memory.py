@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
+from sasa_tutorial.devices import begin_peak, on_gpu, peak_memory, wait_for
 from sasa_tutorial.errors import TutorialError
 
 S = TypeVar("S")
@@ -29,7 +28,7 @@ def peak_growth(prepare: Prepare[S], name: str, setting: S) -> int | None:
     Raises:
         TutorialError: the process ended without a number.
     """
-    if setting.device != "cpu":
+    if on_gpu(setting.device):
         return _on_a_gpu(*prepare(name, setting), setting.device)
     command = [sys.executable, "-m", "sasa_tutorial.bench.memory"]
     done = subprocess.run(command, input=pickle.dumps((prepare, name, setting)), capture_output=True, check=False)
@@ -41,11 +40,10 @@ def peak_growth(prepare: Prepare[S], name: str, setting: S) -> int | None:
 
 def _on_a_gpu(first: Callable[[], object], action: Callable[[], object], device: str) -> int:
     first()
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
+    wait_for(device)
+    before = begin_peak(device)
     action()
-    return torch.cuda.max_memory_allocated(device) - before
+    return peak_memory(device) - before
 
 
 def _of_this_process(first: Callable[[], object], action: Callable[[], object]) -> int | None:

@@ -1,17 +1,21 @@
 """One training step of the CIFAR-100 comparison's networks: forward, loss, backward, update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import torch
-import torch.nn.functional as F
 
 from sasa_tutorial.bench.memory import peak_growth
+from sasa_tutorial.bench.section import Part, Row, columns, number, quartiles
+from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.models import cifar_models
-from sasa_tutorial.training.precision import computing
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
+from sasa_tutorial.training.step import training_step
 
 BASELINE = "convolution"
 NETWORKS = (BASELINE, "local_attention", "relative_offsets")  # names in cifar_models()
@@ -43,7 +47,7 @@ class NetworkResult:
 def default_networks(device: torch.device) -> tuple[NetworkSetting, ...]:
     """On a CPU the laptop profile's size, then the full width, as many images as the layers are measured on; on a GPU
     the full width."""
-    if device.type == "cuda":
+    if on_gpu(device):
         return (NetworkSetting(device=str(device), width=1.0, batch=256),)
     return NetworkSetting(device=str(device)), NetworkSetting(device=str(device), width=1.0, batch=32)
 
@@ -52,7 +56,7 @@ def measure_network(
     setting: NetworkSetting, *, rounds: int, done: Callable[[], None] = lambda: None
 ) -> list[NetworkResult]:
     """Time and memory of a step. `done` is called after every round and every measurement of memory."""
-    steps = {name: training_step(name, setting) for name in NETWORKS}
+    steps = {name: step_of(name, setting) for name in NETWORKS}
     times = interleaved(steps, setting.device, rounds=rounds, done=done)
     del steps
     results = []
@@ -73,12 +77,12 @@ def measure_network(
 
 def network_steps(name: str, setting: NetworkSetting) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step with two of the images, after which the optimizer has its state, and one with all of them."""
-    step = training_step(name, setting)
+    step = step_of(name, setting)
     return partial(step, 2), step
 
 
-def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
-    """A step on random images, always the same ones, as the training loop makes it; an argument limits their number."""
+def step_of(name: str, setting: NetworkSetting) -> Callable[..., None]:
+    """A training step on random images, always the same ones; an argument limits their number."""
     torch.manual_seed(0)
     device = torch.device(setting.device)
     model = cifar_models()[name](depth=setting.depth, width=setting.width)
@@ -90,10 +94,31 @@ def training_step(name: str, setting: NetworkSetting) -> Callable[..., None]:
     labels = torch.randint(0, 100, (setting.batch,)).to(device)
 
     def step(count: int | None = None) -> None:
-        with computing(device):
-            loss = F.cross_entropy(model(images[:count]), labels[:count], label_smoothing=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        training_step(model, optimizer, images[:count], labels[:count], label_smoothing=0.1)
 
     return step
+
+
+def parts(setting: Setting, *, rounds: int) -> Iterator[Part]:
+    """One part for each size of the networks; of the layers' setting the device counts."""
+    for network in default_networks(torch.device(setting.device)):
+        measure = partial(measure_network, network, rounds=rounds)
+        yield Part("network", f"network, width {network.width:g}", rounds + 1 + len(NETWORKS), measure, show)
+
+
+def show(rows: Sequence[Row]) -> str:
+    """Images a second and memory of a training step, a table for each setting."""
+    return "\n\n".join(_table(setting, list(found)) for setting, found in groupby(rows, itemgetter("setting")))
+
+
+def _table(setting: Row, rows: Sequence[Row]) -> str:
+    lines = [("network", "step, ms", "quartiles", "images / s", "/ convolution", "peak, MB")]
+    for row in rows:
+        memory = "unknown" if row["peak_bytes"] is None else number(row["peak_bytes"] / 1e6)
+        speed = (number(row["images_per_second"]), f"{row['of_convolution']:.2f}")
+        lines.append((row["name"], number(row["step"]["median"]), quartiles(row["step"]), *speed, memory))
+    headline = (
+        f"A training step of ResNet-{setting['depth']}, width {setting['width']:g}: batch {setting['batch']}, "
+        f"{setting['size']} x {setting['size']} pixels, images a second."
+    )
+    return headline + "\n\n" + columns(lines)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sasa_tutorial.devices import bfloat16_in_hardware, on_gpu
 from sasa_tutorial.layers.heads import check_heads
-from sasa_tutorial.training.precision import bfloat16_in_hardware
 from sasa_tutorial.windows import check_kernel_size
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -64,7 +64,7 @@ def default_setting(device: torch.device, **given: int | str | None) -> Setting:
     takes longer than the kernel; with more, the gathered windows of the unfold form do not fit.
     """
     chosen: dict[str, int | str] = {"device": str(device)}
-    if device.type == "cuda":
+    if on_gpu(device):
         half = bfloat16_in_hardware(device)
         chosen |= {"batch": 256 if half else 64, "dtype": "bfloat16" if half else "float32"}
     return Setting(**chosen | {name: value for name, value in given.items() if value is not None})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TypeVar
 
-import torch
+from sasa_tutorial.devices import wait_for
 
 LEAST_MS = 20.0  # of one measurement: shorter actions are called several times in it
 MOST_CALLS = 1000
@@ -60,17 +60,12 @@ def _enough_calls(action: Callable[[], object], device: str) -> int:
 
 
 def _milliseconds(action: Callable[[], object], calls: int, device: str) -> float:
-    _wait(device)
+    wait_for(device)
     started = time.perf_counter()
     for _ in range(calls):
         action()
-    _wait(device)
+    wait_for(device)
     return 1e3 * (time.perf_counter() - started)
-
-
-def _wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize(device)
 
 
 def _summary(values: list[float]) -> Times:

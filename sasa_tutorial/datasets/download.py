@@ -1,14 +1,21 @@
-"""Fetching CIFAR-100 from the first address that gives the right archive; nothing half-written outlives a failure."""
+"""Fetching an archive from the first address that gives the right one; nothing half-written outlives a failure.
+
+pooch fetches, compares the hash and unpacks; here is what it leaves open: several addresses, reasons in one line, and
+files that take their places whole.
+"""
 
 import errno
-import hashlib
+import gzip
 import os
+import tarfile
+import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sasa_tutorial.datasets.archive import CIFAR100_ARCHIVE, Archive, DatasetError, mending_command, resolve_root
-from sasa_tutorial.datasets.unpack import temporary_folder, unpack
+from sasa_tutorial.datasets.archive import Archive, DatasetError
+from sasa_tutorial.files import read_checked
 
 if TYPE_CHECKING:
     import requests
@@ -16,24 +23,24 @@ if TYPE_CHECKING:
 _TIMEOUT = 30  # seconds without a byte before an address is given up
 
 
-def download_cifar100(
+def download(
+    archive: Archive,
     root: Path | str | None = None,
     *,
     mirrors: str | Sequence[str] | None = None,
     progress: bool = True,
-    archive: Archive = CIFAR100_ARCHIVE,
 ) -> Path:
-    """Put CIFAR-100 (169 MB to fetch, 186 MB unpacked) into `root`; returns at once when it is there and right.
+    """Put the files of an archive into `root`; returns at once when they are there and right.
 
     The archive stays in `root`, so that damage can be mended without the network; delete it when you like. One placed
     there by hand serves as well. Damaged files are replaced, right ones and strangers in the folder left alone.
 
     Args:
-        root: the folder that gets `cifar-100-python/`; None: `$SASA_DATA`, else `data/`.
-        mirrors: addresses to try before the official one; None: those in `$SASA_CIFAR100_URL`. One string may hold
+        archive: what to fetch, and its hashes.
+        root: the folder that gets the archive's folder; None: `$SASA_DATA`, else `data/`.
+        mirrors: addresses to try before the official one; None: those in the archive's variable. One string may hold
             several, separated by white space.
         progress: show a progress bar.
-        archive: what to fetch, and its hashes.
 
     Returns:
         The folder with the files.
@@ -41,42 +48,33 @@ def download_cifar100(
     Raises:
         DatasetError: no address gave the right archive, or the disk did not take it.
     """
-    base = resolve_root(root)
+    base = archive.root(root)
     folder = base / archive.folder
-    wrong = [finding.name for finding in archive.check(base) if not finding.ok]
+    wrong = [finding.name for finding in archive.check(root) if not finding.ok]
     if not wrong:
         return folder
+    command = archive.mending_command(root)
     try:
-        packed = base / archive.filename
-        if _md5(packed) != archive.md5:
-            _fetch(archive, packed, _addresses(archive, mirrors), progress=progress, command=mending_command(root))
-        unpack(archive, packed, folder, wrong)
+        packed = _fetched(archive, base / archive.filename, _addresses(archive, mirrors), progress, command)
+        _unpack(archive, packed, folder.resolve(), wrong)  # resolved: a symbolic link to another disk stays one
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         cure = "Free some space (360 MB are needed)" if full else "Mend that"
         raise DatasetError(
-            f"CIFAR-100 could not be put into {base}: {error}. Nothing half-written was left there. "
-            f"{cure} or name another folder in SASA_DATA, then run `{mending_command(root)}`."
+            f"{archive.title} could not be put into {base}: {error}. Nothing half-written was left there. "
+            f"{cure} or name another folder in SASA_DATA, then run `{command}`."
         ) from error
     return folder
 
 
 def _addresses(archive: Archive, mirrors: str | Sequence[str] | None) -> list[str]:
     if mirrors is None:
-        mirrors = os.environ.get("SASA_CIFAR100_URL", "")
+        mirrors = os.environ.get(archive.variable, "")
     return list(dict.fromkeys([*(mirrors.split() if isinstance(mirrors, str) else mirrors), archive.url]))
 
 
-def _md5(path: Path) -> str | None:
-    """The file's MD5, None where there is no file. Against accidents only: the files inside are checked by SHA-256."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _fetch(archive: Archive, packed: Path, addresses: list[str], *, progress: bool, command: str) -> None:
-    """Download the archive to `packed` from the first address that gives the right bytes."""
+def _fetched(archive: Archive, packed: Path, addresses: list[str], progress: bool, command: str) -> Path:
+    """The archive at `packed`, from there or from the first address that gives the right bytes."""
     try:
         import pooch
         import requests
@@ -85,38 +83,32 @@ def _fetch(archive: Archive, packed: Path, addresses: list[str], *, progress: bo
         raise DatasetError(
             f"Downloading needs the package {error.name}: install it, or place {archive.filename} at {packed}."
         ) from error
+    pooch.get_logger().setLevel("WARNING")
     failures = []
-    if packed.exists():
-        failures.append(f"{packed}: expected MD5 {archive.md5}, found {_md5(packed)}")
-    with temporary_folder(packed) as temporary:
-        arriving = Path(temporary) / archive.filename
-        for address in addresses:
-            # The bar goes when it is done: one of an address that refused would stay empty on the screen.
-            bar = tqdm(
-                total=archive.size, unit="B", unit_scale=True, desc=archive.filename, leave=False, disable=not progress
-            )
-            fetch = pooch.HTTPDownloader(
-                progressbar=bar,
-                chunk_size=1 << 16,
-                timeout=_TIMEOUT,
-                headers={"Accept-Encoding": "identity"},
-                hooks={"response": _keep_packed},
-            )
-            try:
-                with bar:
-                    fetch(address, str(arriving), None)
-            except (requests.RequestException, ValueError) as error:  # another OSError is the disk's, not the server's
-                failures.append(f"{address}: {_why(error)}")
-                continue
-            found = _md5(arriving)
-            if found == archive.md5:
-                arriving.replace(packed)
-                return
-            failures.append(f"{address}: expected MD5 {archive.md5}, got {found} ({arriving.stat().st_size:,} bytes)")
+    if packed.exists() and not pooch.hashes.hash_matches(packed, archive.hash):
+        failures.append(f"{packed}: expected {archive.hash}, found {pooch.file_hash(packed, archive.hash[:3])}")
+    for address in addresses:
+        # The bar goes when it is done: one of an address that refused would stay empty on the screen. Its total is what
+        # the server will say: pooch puts it in, but cannot use a bar without any.
+        bar = tqdm(total=1, unit="B", unit_scale=True, desc=archive.filename, leave=False, disable=not progress)
+        fetch = pooch.HTTPDownloader(
+            progressbar=bar,
+            chunk_size=1 << 16,
+            timeout=_TIMEOUT,
+            headers={"Accept-Encoding": "identity"},
+            hooks={"response": _keep_packed},
+        )
+        try:
+            with bar:
+                pooch.retrieve(address, archive.hash, fname=packed.name, path=packed.parent, downloader=fetch)
+            packed.chmod(0o644)  # pooch's is closed to other users
+            return packed
+        except (requests.RequestException, ValueError) as error:  # another OSError is the disk's, not the server's
+            failures.append(f"{address}: {_why(error)}")
     raise DatasetError(
-        "\n  ".join(["CIFAR-100 could not be downloaded.", *failures])
-        + f"\nName an address that can be reached in SASA_CIFAR100_URL, or place {archive.filename} "
-        f"(MD5 {archive.md5}) at {packed}, then run `{command}`."
+        "\n  ".join([f"{archive.title} could not be downloaded.", *failures])
+        + f"\nName an address that can be reached in {archive.variable}, or place {archive.filename} "
+        f"({archive.hash}) at {packed}, then run `{command}`."
     )
 
 
@@ -126,7 +118,7 @@ def _keep_packed(response: "requests.Response", **settings: object) -> None:
 
 
 def _why(error: Exception) -> str:
-    """One line out of what requests raises, whose own text is a nest of the exceptions below it."""
+    """One line out of what requests and pooch raise, whose own texts are longer."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -138,4 +130,36 @@ def _why(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         cause = error.args[0] if error.args else error
         return f"no connection: {str(getattr(cause, 'reason', cause)).rpartition(': ')[2]}"
-    return str(error)
+    return str(error).partition(". Deleted")[0]
+
+
+def _unpack(archive: Archive, packed: Path, target: Path, names: Sequence[str]) -> None:
+    """Put the named files into the folder `target`, each by one rename, once all of them are complete and right.
+
+    A reader never sees half a file, and several processes may do this at once.
+    """
+    from pooch import Untar
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=target.parent, prefix=f"{target.name}-", suffix=".partial", ignore_cleanup_errors=True
+    ) as temporary:
+        try:
+            Untar([f"{archive.folder}/{name}" for name in names], extract_dir=temporary)(str(packed), "download", None)
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise DatasetError(
+                f"{packed} is not a whole .tar.gz archive ({error}): delete it and try again."
+            ) from error
+        for name in names:
+            problem = read_checked(Path(temporary) / archive.folder / name, archive.files[name])[1]
+            if problem:
+                raise DatasetError(f"{archive.folder}/{name} in {packed} {problem}: delete the archive and try again.")
+        if target.exists() and not target.is_dir():
+            target.replace(Path(temporary) / "aside")
+        target.mkdir(exist_ok=True)
+        for name in names:
+            if (target / name).is_dir():
+                (target / name).replace(Path(temporary) / f"{name}-aside")
+            fresh = Path(temporary) / archive.folder / name
+            fresh.chmod(0o644)
+            fresh.replace(target / name)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from sasa_tutorial import lessons
 from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.training.plan import Plan
@@ -26,18 +27,7 @@ def _external(label: str, **options: Any) -> Entry:
     return Entry(label=label, model="external_attention", options=options)
 
 
-_LESSONS = tuple(
-    Entry(label=name.replace("_", " "), model=name)
-    for name in (
-        "convolution",
-        "global_attention",
-        "local_attention",
-        "relative_offsets",
-        "attention_stem",
-        "augmented_convolution",
-        "external_attention",
-    )
-)
+_LESSONS = tuple(Entry(label=lesson.title, model=lesson.name) for lesson in lessons.LESSONS)
 
 RECIPE = Study(
     name="recipe",

@@ -9,14 +9,14 @@ from itertools import chain
 
 import torch
 
+from sasa_tutorial.devices import device_name, resolve_device
 from sasa_tutorial.experiments.results import missing_runs
 from sasa_tutorial.training.checkpoints import CheckpointError
-from sasa_tutorial.training.environment import device_name, resolve_device
 from sasa_tutorial.training.loop import Diverged
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import resolve_profile
 from sasa_tutorial.training.records import Record, all_records
-from sasa_tutorial.training.run import AlreadyRecorded, RunInUse, train_plan
+from sasa_tutorial.training.run import AlreadyRecorded, RunInUse, train
 from sasa_tutorial.training.stopping import Stopped
 
 SLACK = 1.15  # times differ from run to run, and a run also builds, evaluates and saves
@@ -32,7 +32,7 @@ def train_missing(
 ) -> int:
     """Train every planned run of a profile that has no record, in order of value.
 
-    What was left unfinished is gone on with. A run that another process is at is left to it, so several processes may
+    Unfinished runs are continued. A run that another process is at is left to it, so several processes may
     share the grid, on one GPU or on several. A run that diverges is recorded as such, and the next one begins. A run
     that would not end in time, by the records of this device, waits for shorter ones; in the time that is left after
     them it is begun, and saved.
@@ -71,8 +71,7 @@ def train_missing(
         done += 1
         say(f"[{done}/{len(lacking)}]")
         try:
-            limit = None if deadline is None else left() / 60
-            train_plan(plan, device=device, resume=True, minutes=limit, say=say, once=True)
+            train(plan, device=device, resume=True, deadline=deadline, once=True, say=say)
         except (Diverged, RunInUse, AlreadyRecorded) as error:
             say(str(error))
         except (CheckpointError, torch.OutOfMemoryError) as error:  # of this run: the others may be well

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sasa_tutorial.training.plan import Plan
-from sasa_tutorial.training.profiles import Profile
+from sasa_tutorial.training.profiles import PROFILES, Profile
 
-EVERYWHERE = ("full", "gpu", "evening", "laptop", "smoke")
+EVERYWHERE = tuple(reversed(PROFILES))  # the largest first
 
 
 @dataclass(frozen=True, kw_only=True)

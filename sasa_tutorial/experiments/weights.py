@@ -196,7 +196,7 @@ def publish_weights(plan: Plan) -> PublishedWeights:
         WeightsError: the run is not finished, is not of real images, or has no record; its weights do not give the
             record's accuracy, are beyond float16, or are too large.
     """
-    if plan.profile.dataset != "cifar100":
+    if not plan.profile.source.recorded:
         raise WeightsError(f"{plan}: only networks trained on CIFAR-100 are published. Choose another profile.")
     record = _record_of_finished(plan)
     network = _untrained(plan)

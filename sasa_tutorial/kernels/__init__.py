@@ -9,20 +9,16 @@ from sasa_tutorial.kernels.dispatch import (
     available_backends,
     fastest_backend,
     local_attention,
-    local_attention_weights,
-    projected_local_attention,
-    projects,
     using,
     why_unavailable,
 )
+from sasa_tutorial.kernels.layer import fast_local_attention
 
 __all__ = [
     "available_backends",
+    "fast_local_attention",
     "fastest_backend",
     "local_attention",
-    "local_attention_weights",
-    "projected_local_attention",
-    "projects",
     "using",
     "why_unavailable",
 ]

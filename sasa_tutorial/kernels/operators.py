@@ -2,97 +2,133 @@
 
 Registered with `torch.library`, a backend is one step in the graph of `torch.compile`, has a gradient, a shape without
 computing (fake tensors) and a FLOP count. All backends but the reference come through here.
+
+The contract: tensors come as one tuple, a NamedTuple that also names them in the operator's schema; numbers follow.
+
+    forward(inputs, *numbers) -> out, lse                      lse: the logarithm of each window's Σ exp(logit)
+    backward(grad, inputs, out, lse, *numbers) -> gradients    the same kind of tuple, None where none was given
+
+lse is (b, heads, h, w), in float32 at least: with it a backward pass has each weight at once, as exp(logit - lse).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-Forward = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, list[int]], tuple[Tensor, Tensor]]
-"""(q, k, v, row, col, reach) -> out and lse; reach (rows, columns) is how far a window extends, row and col fit it.
-
-lse is the natural logarithm of each window's Σ exp(logit), (b, heads, h, w), in float32 at least: with it a backward
-pass has each weight at once, as exp(logit - lse).
-"""
-
-Backward = Callable[
-    [Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None, Tensor, Tensor, list[int]],
-    tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-]
-"""(gradient of out, q, k, v, row, col, out, lse, reach) -> gradients of q, k, v, row, col; `nothing` for what was not
-given."""
+from sasa_tutorial.kernels.inputs import Inputs, compute_dtype
 
 
-# Written out, because reading it from the annotations takes a newer PyTorch than the oldest one supported.
-_INPUTS = "Tensor q, Tensor? k, Tensor v, Tensor? row, Tensor? col"
-
-
-def operator(name: str, forward: Forward, backward: Backward) -> Callable[..., Float[Tensor, "b heads d h w"]]:
-    """The function (q, k, v, row, col, kernel_size) -> out of a backend.
+def register(
+    name: str,
+    kind: type[NamedTuple],
+    numbers: str,
+    *,
+    forward: Callable[..., tuple[Tensor, Tensor]],
+    backward: Callable[..., NamedTuple],
+    empty: Callable[..., tuple[Tensor, Tensor]],
+    flops: Callable[..., int],
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The operator (*inputs, *numbers) -> out, lse.
 
     Args:
-        name: of the backend; the operators are `sasa_tutorial::{name}_local_attention` and the same with `_backward`.
-        forward: the values.
-        backward: the gradients.
+        name: the operators are `sasa_tutorial::{name}` and `sasa_tutorial::{name}_backward`.
+        kind: the tuple of inputs.
+        numbers: what follows the tensors, as in a schema: "int[] reach".
+        forward, backward: as in the contract above.
+        empty: memory for out and lse, from inputs and numbers.
+        flops: FLOPs from the shapes of the inputs, the numbers, and whether it is the backward pass.
     """
+    count = len(kind._fields)
+    # Written out, because reading it from a function takes a newer PyTorch than the oldest one supported.
+    hints = get_type_hints(kind)
+    tensors = ", ".join(f"{'Tensor' if hints[field] is Tensor else 'Tensor?'} {field}" for field in kind._fields)
+
+    def run_forward(*arguments):
+        return forward(kind(*arguments[:count]), *arguments[count:])
+
+    def run_backward(grad, *arguments):
+        inputs, (out, lse, *numbers) = kind(*arguments[:count]), arguments[count:]
+        return tuple(_or_nothing(g, grad) for g in backward(grad, inputs, out, lse, *numbers))
+
     run = torch.library.custom_op(
-        f"sasa_tutorial::{name}_local_attention",
-        forward,
+        f"sasa_tutorial::{name}",
+        run_forward,
         mutates_args=(),
-        schema=f"({_INPUTS}, int[] reach) -> (Tensor, Tensor)",
+        schema=f"({tensors}, {numbers}) -> (Tensor, Tensor)",
     )
     differentiate = torch.library.custom_op(
-        f"sasa_tutorial::{name}_local_attention_backward",
-        backward,
+        f"sasa_tutorial::{name}_backward",
+        run_backward,
         mutates_args=(),
-        schema=f"(Tensor grad, {_INPUTS}, Tensor out, Tensor lse, int[] reach)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+        schema=f"(Tensor grad, {tensors}, Tensor out, Tensor lse, {numbers}) -> ({', '.join(['Tensor'] * count)})",
     )
 
     @run.register_fake
-    def _(q, k, v, row, col, reach):
-        return torch.empty_like(v), empty_lse(q)
+    def _(*arguments):
+        return empty(kind(*arguments[:count]), *arguments[count:])
 
     @differentiate.register_fake
-    def _(grad, q, k, v, row, col, out, lse, reach):
-        return tuple(torch.empty_like(or_nothing(x, q)) for x in (q, k, v, row, col))
+    def _(grad, *arguments):
+        return tuple(_or_nothing(None if x is None else torch.empty_like(x), grad) for x in arguments[:count])
 
     def keep(ctx, inputs, output):
-        *tensors, ctx.reach = inputs
-        ctx.save_for_backward(*tensors, *output)
+        ctx.numbers = inputs[count:]
+        ctx.save_for_backward(*inputs[:count], *output)
         ctx.set_materialize_grads(False)  # nobody differentiates lse: no zeros for it
 
     def apply(ctx, grad, _):
+        nothing = (None,) * len(ctx.numbers)
         if grad is None:  # out was not used
-            return (None,) * 6
-        *inputs, out, lse = ctx.saved_tensors
-        gradients = differentiate(grad, *inputs, out, lse, ctx.reach)
-        return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), None
+            return (None,) * count + nothing
+        inputs = ctx.saved_tensors[:count]
+        gradients = differentiate(grad, *ctx.saved_tensors, *ctx.numbers)
+        return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), *nothing
 
     run.register_autograd(apply, setup_context=keep)
-    packets = (getattr(torch.ops.sasa_tutorial, f"{name}_local_attention{end}") for end in ("", "_backward"))
-    for packet, passes in zip(packets, ((1, 1), (3, 4)), strict=True):
-        register_flop_formula(packet)(flops(*passes))
 
-    def attend(q, k, v, row, col, kernel_size):
+    @register_flop_formula(getattr(torch.ops.sasa_tutorial, name))
+    def _(*shapes, **_):
+        return flops(kind(*shapes[:count]), *shapes[count:], backward=False)
+
+    @register_flop_formula(getattr(torch.ops.sasa_tutorial, f"{name}_backward"))
+    def _(grad, *shapes, **_):
+        return flops(kind(*shapes[:count]), *shapes[count + 2 :], backward=True)
+
+    return run
+
+
+def operator(
+    name: str, forward: Callable[..., tuple[Tensor, Tensor]], backward: Callable[..., Inputs]
+) -> Callable[[Inputs, int], Float[Tensor, "b heads d h w"]]:
+    """The function (inputs, kernel_size) -> out of a backend.
+
+    Its operator takes `reach` (rows, columns), how far a window extends from its middle; row and col fit it.
+    """
+    run = register(
+        f"{name}_local_attention",
+        Inputs,
+        "int[] reach",
+        forward=forward,
+        backward=backward,
+        empty=lambda inputs, reach: (torch.empty_like(inputs.v), empty_lse(inputs.q)),
+        flops=attention_flops,
+    )
+
+    def attend(inputs: Inputs, kernel_size: int) -> Tensor:
+        q, k, v, row, col = inputs
         reach = within(kernel_size, q.shape[3:])
-        row, col = middle(row, reach[0]), middle(col, reach[1])
-        return run(q, k, v, row, col, reach)[0]
+        return run(q, k, v, middle(row, reach[0]), middle(col, reach[1]), reach)[0]
 
     return attend
 
 
-def or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
+def _or_nothing(x: Tensor | None, like: Tensor) -> Tensor:
     """An operator has to return tensors: an empty one stands for the gradient of what was not given."""
     return like.new_empty(0) if x is None else x
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """What a backend computes in: float32 at least."""
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def empty_lse(q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads h w"]:
@@ -102,7 +138,7 @@ def empty_lse(q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads h w"]
 
 def within(kernel_size: int, sides: Sequence[int]) -> list[int]:
     """How far a window extends: beyond the image there is nothing to reach."""
-    return [min(kernel_size // 2, side - 1) for side in sides]
+    return [max(0, min(kernel_size // 2, side - 1)) for side in sides]
 
 
 def middle(table: Float[Tensor, "d k"] | None, reach: int) -> Float[Tensor, "d k2"] | None:
@@ -113,23 +149,15 @@ def middle(table: Float[Tensor, "d k"] | None, reach: int) -> Float[Tensor, "d k
     return table[:, centre - reach : centre + reach + 1].contiguous()
 
 
-def flops(dots: int, mixes: int) -> Callable[..., int]:
-    """The FLOPs of a pass from the shapes of its inputs.
-
-    One multiply-add is 2: q·k or the like, and weights times values or the like, over every cell of every window.
+def attention_flops(shapes: Inputs, reach: Sequence[int], *, backward: bool) -> Any:
+    """FLOPs from shapes; one multiply-add is 2: q·k or the like, and weights times values or the like, in every cell.
 
     The backward pass counts what it computes, the logits once more included, as PyTorch's own formula does for
     `scaled_dot_product_attention`.
     """
-
-    def count(*shapes, **_) -> int:
-        # The backward pass has the gradient before them, and after them out and lse.
-        (q, k, v, row, col), reach = (shapes[1:6] if len(shapes) > 6 else shapes[:5]), shapes[-1]
-        b, heads, d, h, w = q
-        cells = (2 * reach[0] + 1) * (2 * reach[1] + 1)
-        pixels = b * heads * h * w
-        tables = 0 if row is None else row[0] * row[1] + col[0] * col[1]
-        content = 0 if k is None else cells * d
-        return 2 * pixels * (dots * (content + tables) + mixes * cells * v[2])
-
-    return count
+    dots, mixes = (3, 4) if backward else (1, 1)
+    b, heads, d, h, w = shapes.q
+    cells = (2 * reach[0] + 1) * (2 * reach[1] + 1)
+    tables = 0 if shapes.row is None else shapes.row[0] * shapes.row[1] + shapes.col[0] * shapes.col[1]
+    content = 0 if shapes.k is None else cells * d
+    return 2 * b * heads * h * w * (dots * (content + tables) + mixes * cells * shapes.v[2])

@@ -5,7 +5,15 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from sasa_tutorial.kernels.inputs import Inputs, compute_dtype
 from sasa_tutorial.windows import gather_windows, inside_image
+
+
+def attend(inputs: Inputs, kernel_size: int) -> Float[Tensor, "b heads d h w"]:
+    """The weighted sum of the values in each window."""
+    q, k, v, row, col = inputs
+    attention = weights(q, k, row, col, kernel_size).to(v.dtype)
+    return einsum(attention, _windows(v, kernel_size), "b heads h w kh kw, b heads d h w kh kw -> b heads d h w")
 
 
 def weights(
@@ -16,32 +24,25 @@ def weights(
     kernel_size: int,
 ) -> Float[Tensor, "b heads h w kh kw"]:
     """Softmax over the window of q·k + q·r, cells outside the image excluded; in float32 at least."""
-    h, w = q.shape[3:]
     logits = 0
     if k is not None:
         logits = einsum(q, _windows(k, kernel_size), "b heads d h w, b heads d h w kh kw -> b heads h w kh kw")
     if row is not None and col is not None:
-        q_row, q_col = q.split((row.shape[0], col.shape[0]), dim=2)
-        by_row = einsum(q_row, row, "b heads d h w, d kh -> b heads h w kh")
-        by_col = einsum(q_col, col, "b heads d h w, d kw -> b heads h w kw")
-        logits = logits + rearrange(by_row, "... kh -> ... kh 1") + rearrange(by_col, "... kw -> ... 1 kw")
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    logits = logits.masked_fill(~inside_image(h, w, kernel_size, device=q.device), float("-inf"))
+        by_row, by_col = offset_logits(rearrange(q, "b heads d h w -> d b heads h w"), row, col)
+        logits = logits + rearrange(by_row, "kh ... -> ... kh 1") + rearrange(by_col, "kw ... -> ... 1 kw")
+    logits = logits.to(compute_dtype(logits))
+    logits = logits.masked_fill(~inside_image(*q.shape[3:], kernel_size, device=q.device), float("-inf"))
     flat = torch.softmax(rearrange(logits, "... kh kw -> ... (kh kw)"), dim=-1)
     return rearrange(flat, "... (kh kw) -> ... kh kw", kh=kernel_size)
 
 
-def attend(
-    q: Float[Tensor, "b heads d h w"],
-    k: Float[Tensor, "b heads d h w"] | None,
-    v: Float[Tensor, "b heads d h w"],
-    row: Float[Tensor, "d1 kh"] | None,
-    col: Float[Tensor, "d2 kw"] | None,
-    kernel_size: int,
-) -> Float[Tensor, "b heads d h w"]:
-    """The weighted sum of the values in each window."""
-    attention = weights(q, k, row, col, kernel_size).to(v.dtype)
-    return einsum(attention, _windows(v, kernel_size), "b heads h w kh kw, b heads d h w kh kw -> b heads d h w")
+def offset_logits(
+    q: Float[Tensor, "d ..."], row: Float[Tensor, "d1 kh"], col: Float[Tensor, "d2 kw"]
+) -> tuple[Float[Tensor, "kh ..."], Float[Tensor, "kw ..."]]:
+    """q·r in two summands: the first channels of a head with each row offset, the others with each column offset."""
+    q_row, q_col = q.split((row.shape[0], col.shape[0]))
+    by_row = einsum(q_row, row.to(q.dtype), "d ..., d kh -> kh ...")
+    return by_row, einsum(q_col, col.to(q.dtype), "d ..., d kw -> kw ...")
 
 
 def _windows(x: Float[Tensor, "b heads d h w"], kernel_size: int) -> Float[Tensor, "b heads d h w kh kw"]:

@@ -17,22 +17,23 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels.operators import compute_dtype, empty_lse, operator, or_nothing
+from sasa_tutorial.kernels.inputs import Inputs, compute_dtype
+from sasa_tutorial.kernels.operators import empty_lse, operator
+from sasa_tutorial.kernels.reference import offset_logits
 
 FAR = -1e30  # a logit for cells outside the image: exp gives exactly 0, and no sum of three becomes infinite
 # Pixels times images times heads at a time. A CPU likes planes that stay in its caches; a GPU likes long ones.
 PLANE_ON_CPU, PLANE_ON_GPU = 2**16, 2**21
 
 
-def forward(
-    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
-) -> tuple[Tensor, Tensor]:
+def forward(inputs: Inputs, reach: list[int]) -> tuple[Tensor, Tensor]:
     """The weighted sum of the values in each window, and lse."""
-    out, lse = torch.empty_like(v), empty_lse(q)
+    q, k, v, *_ = inputs
+    out, lse, tables = torch.empty_like(v), empty_lse(q), _tables(inputs)
     for part in _parts(q):
-        queries, keys, values = _planes(q, part), _planes(k, part), _planes(v, part)
+        queries, keys, values = (_planes(x, part) for x in (q, k, v))
         shape = tuple(queries.shape[1:])
-        weights = _logits(queries, keys, _tables(row, col, queries.dtype), reach, shape)
+        weights = _logits(queries, keys, tables, reach, shape)
         most = weights.amax(dim=0)
         weights.sub_(most).exp_()  # the softmax, in place: the logits are the largest thing here
         total = weights.sum(dim=0)
@@ -46,22 +47,12 @@ def forward(
     return out, lse
 
 
-def backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor | None,
-    v: Tensor,
-    row: Tensor | None,
-    col: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    reach: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v, row and col."""
-    gradients = tuple(torch.zeros_like(or_nothing(x, q)) for x in (q, k, v))
-    dtype = compute_dtype(q)
-    grad_row, grad_col = (torch.zeros_like(or_nothing(table, q), dtype=dtype) for table in (row, col))
-    tables = _tables(row, col, dtype)
+def backward(grad: Tensor, inputs: Inputs, out: Tensor, lse: Tensor, reach: list[int]) -> Inputs:
+    """The gradients."""
+    q, k, v, row, col = inputs
+    tables = _tables(inputs)
+    to_q, to_k, to_v = (None if x is None else torch.zeros_like(x) for x in (q, k, v))
+    to_row, to_col = (None, None) if tables is None else map(torch.zeros_like, tables)
     for part in _parts(q):
         queries, keys, values, upstream = (_planes(x, part) for x in (q, k, v, grad))
         shape = tuple(queries.shape[1:])
@@ -74,19 +65,21 @@ def backward(
         del weights
         to_queries = torch.zeros_like(queries)
         if keys is not None:
-            _put(gradients[1], part, _through_the_products(to_logits, queries, keys, to_queries, reach, shape))
+            _put(to_k, part, _through_the_products(to_logits, queries, keys, to_queries, reach, shape))
         if tables is not None:
             cells = to_logits.unflatten(0, (2 * reach[0] + 1, 2 * reach[1] + 1))
-            d_row = len(tables[0])
+            d_row = len(row)
             for table, to_table, by_offset, some in (
-                (tables[0], grad_row, cells.sum(dim=1), slice(d_row)),
-                (tables[1], grad_col, cells.sum(dim=0), slice(d_row, None)),
+                (tables[0], to_row, cells.sum(dim=1), slice(d_row)),
+                (tables[1], to_col, cells.sum(dim=0), slice(d_row, None)),
             ):
                 to_queries[some] += torch.einsum("dk,k...->d...", table, by_offset)
                 to_table += torch.einsum("d...,k...->dk", queries[some], by_offset)
-        _put(gradients[0], part, to_queries)
-        _put(gradients[2], part, to_values)
-    return *gradients, *(g.to(or_nothing(t, q).dtype) for g, t in ((grad_row, row), (grad_col, col)))
+        _put(to_q, part, to_queries)
+        _put(to_v, part, to_values)
+    if tables is not None:
+        to_row, to_col = to_row.to(row.dtype), to_col.to(col.dtype)
+    return Inputs(to_q, to_k, to_v, to_row, to_col)
 
 
 attend = operator("streaming", forward, backward)
@@ -125,12 +118,11 @@ def _logits(
 ) -> Float[Tensor, "cells h w n"]:
     """One plane for each cell of the window, in the order of `_shifts`."""
     h, w, n = shape
-    by_row = _outside(h, reach[0], queries).view(-1, h, 1, 1)
-    by_col = _outside(w, reach[1], queries).view(-1, 1, w, 1)
+    by_row = _outside(h, reach[0], queries)[:, :, None, None]
+    by_col = _outside(w, reach[1], queries)[:, None, :, None]
     if tables is not None:
-        d_row = len(tables[0])
-        by_row = torch.einsum("dk,dhwn->khwn", tables[0], queries[:d_row]) + by_row
-        by_col = torch.einsum("dk,dhwn->khwn", tables[1], queries[d_row:]) + by_col
+        of_row, of_col = offset_logits(queries, *tables)
+        by_row, by_col = of_row + by_row, of_col + by_col
     logits = (by_row[:, None] + by_col[None]).flatten(0, 1).expand(-1, h, w, n).contiguous()
     if keys is not None:
         for logit, key in zip(logits, _shifts(_padded(keys, reach), reach, shape), strict=True):
@@ -166,7 +158,7 @@ def _parts(q: Tensor) -> Iterator[slice]:
     """Slices over the images, each about a plane's worth."""
     images, heads, _, h, w = q.shape
     plane = PLANE_ON_CPU if q.device.type == "cpu" else PLANE_ON_GPU
-    step = max(1, plane // (heads * h * w))
+    step = max(1, plane // max(1, heads * h * w))
     return (slice(start, start + step) for start in range(0, images, step))
 
 
@@ -180,5 +172,6 @@ def _put(out: Float[Tensor, "b heads d h w"], part: slice, planes: Float[Tensor,
     out[part] = rearrange(planes, "d h w (b heads) -> b heads d h w", heads=out.shape[1])
 
 
-def _tables(row: Tensor | None, col: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-    return None if row is None or col is None else (row.to(dtype), col.to(dtype))
+def _tables(inputs: Inputs) -> tuple[Tensor, Tensor] | None:
+    dtype = compute_dtype(inputs.q)
+    return None if inputs.row is None else (inputs.row.to(dtype), inputs.col.to(dtype))

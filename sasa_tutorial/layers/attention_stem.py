@@ -13,7 +13,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d, relative_to_absolute
 
 
@@ -74,20 +74,41 @@ class AttentionStem2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
         weights = self.attention_weights(x)
-        y = einsum(weights, self._values(x), "b heads hb wb i j, b heads hb wb j d -> b heads hb wb i d")
-        y = rearrange(y, "b heads hb wb (p q) d -> b (heads d) (hb p) (wb q)", p=self.block, q=self.block)
-        return F.max_pool2d(self.norm(y), self.block)
+        y = einsum(weights, self.values_in_blocks(x), "b heads hb wb i j, b heads hb wb j d -> b heads hb wb i d")
+        y = rearrange(y, f"b heads hb wb (p q) d -> b heads d {_PIXELS}", p=self.block, q=self.block)
+        return F.max_pool2d(self.norm(join_heads(y)), self.block)
 
     def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads hb wb n n"]:
         """How much pixel i of a block takes from pixel j of the same block, both counted row by row."""
         check_images(x, self.in_channels)
         if x.shape[2] % self.block or x.shape[3] % self.block:
             raise ValueError(f"block {self.block} must divide h and w, got an image of {x.shape[2]} x {x.shape[3]}")
-        q = rearrange(self.to_q(x), "b (heads d) h w -> b heads d h w", heads=self.heads)
-        keys = self._in_blocks(self.to_k(x))
-        queries = rearrange(q, f"b heads d {_PIXELS} -> b heads hb wb (p q) d", p=self.block, q=self.block)
+        q, k = (split_heads(project(x), self.heads) for project in (self.to_q, self.to_k))
+        queries, keys = self._in_blocks(q), self._in_blocks(k)
         content = einsum(queries, keys, "b heads hb wb i d, b heads hb wb j d -> b heads hb wb i j")
-        return torch.softmax(content + self._position_logits(q), dim=-1)
+        return torch.softmax(content + self.position_logits(q), dim=-1)
+
+    def position_logits(self, q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads hb wb n n"]:
+        """q_i · r_{j - i}, for pixels i and j of one block: only 2 block - 1 rows and columns can lie between them."""
+        row, col = self.offsets.halves(q)
+        sizes = {"p": self.block, "q": self.block}
+        row = relative_to_absolute(rearrange(row, f"b heads {_PIXELS} r -> b heads hb wb q p r", **sizes))
+        col = relative_to_absolute(rearrange(col, f"b heads {_PIXELS} r -> b heads hb wb p q r", **sizes))
+        row = rearrange(row, "b heads hb wb q p p2 -> b heads hb wb p q p2 1")
+        col = rearrange(col, "b heads hb wb p q q2 -> b heads hb wb p q 1 q2")
+        return rearrange(row + col, "b heads hb wb p q p2 q2 -> b heads hb wb (p q) (p2 q2)")
+
+    def values_in_blocks(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads hb wb n d"]:
+        """v~: for a mixture, Σ_m p(a,b,m) v^m at row a and column b of a block."""
+        if self.values == "convolution":  # the larger half of the padding goes right and below, as in padding="same"
+            before, after = (self.block - 1) // 2, self.block // 2
+            return self._in_blocks(split_heads(self.to_v(F.pad(x, (before, after, before, after))), self.heads))
+        if self.values == "plain":
+            return self._in_blocks(split_heads(self.to_v(x), self.heads))
+        v = self._in_blocks(split_heads(self.to_v(x), self.mixtures * self.heads))
+        v = rearrange(v, "b (m heads) hb wb n d -> b m heads hb wb n d", m=self.mixtures)
+        shares = rearrange(self.value_mixture(), "m p q -> m (p q)").to(v.dtype)
+        return einsum(v, shares, "b m heads hb wb n d, m n -> b heads hb wb n d")
 
     def value_mixture(self) -> Float[Tensor, "m p q"]:
         """p(a, b, m): the share of value matrix m at row a and column b of a block; sums to 1 over m.
@@ -100,29 +121,12 @@ class AttentionStem2d(nn.Module):
         position = self.row_embedding[:, None] + self.col_embedding[None, :]
         return torch.softmax(einsum(position, self.mixture_embedding, "p q e, m e -> m p q"), dim=0)
 
-    def _values(self, x: Tensor) -> Float[Tensor, "b heads hb wb n d"]:
-        if self.values == "convolution":  # the larger half of the padding goes right and below, as in padding="same"
-            before, after = (self.block - 1) // 2, self.block // 2
-            x = F.pad(x, (before, after, before, after))
-        v = self.to_v(x)
-        if self.values != "mixture":
-            return self._in_blocks(v)
-        v = rearrange(v, f"b (m c) {_PIXELS} -> b m c hb p wb q", m=self.mixtures, p=self.block, q=self.block)
-        mixed = einsum(v, self.value_mixture().to(v.dtype), "b m c hb p wb q, m p q -> b c hb p wb q")
-        return rearrange(mixed, "b (heads d) hb p wb q -> b heads hb wb (p q) d", heads=self.heads)
+    def _in_blocks(self, x: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads hb wb n d"]:
+        return rearrange(x, f"b heads d {_PIXELS} -> b heads hb wb (p q) d", p=self.block, q=self.block)
 
-    def _in_blocks(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b heads hb wb n d"]:
-        sizes = {"heads": self.heads, "p": self.block, "q": self.block}
-        return rearrange(x, f"b (heads d) {_PIXELS} -> b heads hb wb (p q) d", **sizes)
-
-    def _position_logits(self, q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads hb wb n n"]:
-        row, col = self.offsets.halves(q)
-        sizes = {"p": self.block, "q": self.block}
-        row = relative_to_absolute(rearrange(row, f"b heads {_PIXELS} r -> b heads hb wb q p r", **sizes))
-        col = relative_to_absolute(rearrange(col, f"b heads {_PIXELS} r -> b heads hb wb p q r", **sizes))
-        row = rearrange(row, "b heads hb wb q p p2 -> b heads hb wb p q p2 1")
-        col = rearrange(col, "b heads hb wb p q q2 -> b heads hb wb p q 1 q2")
-        return rearrange(row + col, "b heads hb wb p q p2 q2 -> b heads hb wb (p q) (p2 q2)")
+    def extra_repr(self) -> str:
+        sizes = f"{self.in_channels}, {self.to_q.out_channels}, block={self.block}, heads={self.heads}"
+        return f"{sizes}, mixtures={self.mixtures}, values={self.values!r}"
 
 
 _PIXELS = "(hb p) (wb q)"  # h and w, in blocks of p x q pixels

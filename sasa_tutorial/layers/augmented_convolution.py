@@ -11,7 +11,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import relative_to_absolute
 from sasa_tutorial.windows import check_kernel_size
 
@@ -47,6 +47,9 @@ class AddedOffsets2d(nn.Module):
         by_row = rearrange(by_row, "b heads w h h2 -> b heads h w h2 1")
         by_col = rearrange(by_col, "b heads h w w2 -> b heads h w 1 w2")
         return rearrange(by_row + by_col, "b heads h w h2 w2 -> b heads (h w) (h2 w2)")
+
+    def extra_repr(self) -> str:
+        return f"{self.row.shape[1]}, max_size={self.max_size}"
 
 
 def _middle(table: Float[Tensor, "offsets d"], offsets: int) -> Float[Tensor, "offsets2 d"]:
@@ -132,14 +135,18 @@ class AttentionAugmentedConv2d(nn.Module):
     def _attend(self, x: Tensor) -> Float[Tensor, "b d_v h w"]:
         weights, v = self._weights_and_values(x)
         y = einsum(weights, v, "b heads i j, b heads d j -> b heads d i")
-        return self.to_out(rearrange(y, "b heads d (h w) -> b (heads d) h w", h=x.shape[2]))
+        return self.to_out(join_heads(rearrange(y, "b heads d (h w) -> b heads d h w", h=x.shape[2])))
 
     def _weights_and_values(self, x: Tensor) -> tuple[Float[Tensor, "b heads n n"], Float[Tensor, "b heads d n"]]:
         q, k, v = self.to_qkv(x).split((self.key_channels, self.key_channels, self.value_channels), dim=1)
-        q = rearrange(q, "b (heads d) h w -> b heads d h w", heads=self.heads)
-        k, v = (rearrange(t, "b (heads d) h w -> b heads d (h w)", heads=self.heads) for t in (k, v))
+        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
         q = q * q.shape[2] ** -0.5  # scales all three terms
-        logits = einsum(rearrange(q, "b heads d h w -> b heads d (h w)"), k, "b heads d i, b heads d j -> b heads i j")
+        queries, k, v = (rearrange(t, "b heads d h w -> b heads d (h w)") for t in (q, k, v))
+        logits = einsum(queries, k, "b heads d i, b heads d j -> b heads i j")
         if self.offsets is not None:
             logits = logits + self.offsets(q)
         return torch.softmax(logits, dim=-1), v
+
+    def extra_repr(self) -> str:
+        sizes = f"key_channels={self.key_channels}, value_channels={self.value_channels}, heads={self.heads}"
+        return f"{sizes}, positions={('none' if self.offsets is None else 'relative')!r}"

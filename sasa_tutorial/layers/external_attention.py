@@ -9,11 +9,11 @@ Source: Guo et al. 2021, arXiv:2105.02358.
 """
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 
 
 class ExternalAttention2d(nn.Module):
@@ -56,14 +56,18 @@ class ExternalAttention2d(nn.Module):
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         weights = self.attention_weights(x)
         y = einsum(weights, self.memory_v, "b heads n s, s d -> b heads d n")
-        return self.to_out(y.reshape(x.shape[0], -1, *x.shape[2:]))
+        return self.to_out(join_heads(rearrange(y, "b heads d (h w) -> b heads d h w", h=x.shape[2])))
 
     def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads n s"]:
         """How pixel n shares itself out among the slots; sums to 1 over s."""
         check_images(x, self.in_channels)
-        q = self.to_q(x).unflatten(1, (self.heads, -1)).flatten(3)
+        q = rearrange(split_heads(self.to_q(x), self.heads), "b heads d h w -> b heads d (h w)")
         normalize = double_normalization if self.normalization == "double" else slot_normalization
         return normalize(einsum(q, self.memory_k, "b heads d n, s d -> b heads n s"))
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.in_channels}, {self.to_q.out_channels}, slots={len(self.memory_k)}, heads={self.heads}"
+        return f"{sizes}, normalization={self.normalization!r}"
 
 
 def double_normalization(logits: Float[Tensor, "*batch n s"]) -> Float[Tensor, "*batch n s"]:

@@ -13,7 +13,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sasa_tutorial.layers.heads import check_channels, check_heads, check_images
+from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 
 
 class GlobalSelfAttention2d(nn.Module):
@@ -41,7 +41,7 @@ class GlobalSelfAttention2d(nn.Module):
         # Contiguous: PyTorch's kernels that do not store the n x n weights want the channels of a token side by side.
         q, k, v = (self._tokens(project(x)).contiguous() for project in (self.to_q, self.to_k, self.to_v))
         y = F.scaled_dot_product_attention(q, k, v)  # scale d^-0.5; the n x n weights need not be kept
-        return self.to_out(rearrange(y, "b heads (h w) d -> b (heads d) h w", h=x.shape[2]))
+        return self.to_out(join_heads(rearrange(y, "b heads (h w) d -> b heads d h w", h=x.shape[2])))
 
     def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads n n"]:
         """How much query pixel i (third axis) takes from pixel j (fourth); each row sums to 1."""
@@ -51,4 +51,7 @@ class GlobalSelfAttention2d(nn.Module):
         return torch.softmax(logits, dim=-1)  # float32 under autocast
 
     def _tokens(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b heads n d"]:
-        return rearrange(x, "b (heads d) h w -> b heads (h w) d", heads=self.heads)
+        return rearrange(split_heads(x, self.heads), "b heads d h w -> b heads (h w) d")
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.to_q.out_channels}, heads={self.heads}"

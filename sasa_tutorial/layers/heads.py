@@ -1,4 +1,4 @@
-"""Heads: contiguous groups of channels, channel = head · d + i. The only place that splits and joins them.
+"""Heads: contiguous groups of channels, channel = head · d + i. The only place in the layers that splits or joins them.
 
 A channel axis reshaped by hand is where public implementations went wrong: the shape is right and the values are mixed
 over heads and pixels. Here it is one einops string in each direction.
@@ -9,14 +9,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def split_heads(x: Float[Tensor, "b c h w"], heads: int) -> Float[Tensor, "b heads d h w"]:
-    """Channels into heads; pixels stay where they are."""
-    return rearrange(x, "b (heads d) h w -> b heads d h w", heads=heads)
+def split_heads(x: Float[Tensor, "b c *pixels"], heads: int) -> Float[Tensor, "b heads d *pixels"]:
+    """Channels into heads; pixels stay where they are.
+
+    Raises:
+        ValueError: heads do not divide the channels.
+    """
+    check_heads(x.shape[1], heads, "channels")
+    return rearrange(x, "b (heads d) ... -> b heads d ...", heads=heads)
 
 
-def join_heads(x: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b c h w"]:
+def join_heads(x: Float[Tensor, "b heads d *pixels"]) -> Float[Tensor, "b c *pixels"]:
     """The reverse of `split_heads`."""
-    return rearrange(x, "b heads d h w -> b (heads d) h w")
+    return rearrange(x, "b heads d ... -> b (heads d) ...")
 
 
 def check_heads(channels: int, heads: int, name: str = "out_channels") -> int:
@@ -33,8 +38,10 @@ def check_heads(channels: int, heads: int, name: str = "out_channels") -> int:
 
 
 def check_channels(**channels: int) -> None:
-    """Raises:
-    ValueError: a number of channels is not positive; its name is in the message.
+    """Refuse numbers of channels that cannot be.
+
+    Raises:
+        ValueError: one is not positive; its name is in the message.
     """
     for name, value in channels.items():
         if value < 1:
@@ -42,8 +49,10 @@ def check_channels(**channels: int) -> None:
 
 
 def check_images(x: Tensor, channels: int | None = None) -> None:
-    """Raises:
-    ValueError: x is not 4-D, or has another number of channels.
+    """Refuse what is no batch of images.
+
+    Raises:
+        ValueError: x is not 4-D, or has another number of channels.
     """
     if x.ndim != 4:
         raise ValueError(f"expected a 4-D input (b, c, h, w), got {x.ndim}-D of shape {tuple(x.shape)}")

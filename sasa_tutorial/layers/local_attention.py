@@ -5,13 +5,15 @@
 The number of parameters does not depend on k, the cost grows with the number of pixels and not with its square.
 """
 
+import torch
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sasa_tutorial import kernels
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d
-from sasa_tutorial.windows import check_kernel_size
+from sasa_tutorial.windows import check_kernel_size, gather_windows, inside_image
 
 
 class LocalSelfAttention2d(nn.Module):
@@ -28,8 +30,7 @@ class LocalSelfAttention2d(nn.Module):
         scaled: divide the logits by √d, as global attention does and the paper does not.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
-    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds. On a CPU projections and attention are one step where
-    `kernels.projects` says so, and queries, keys and values are never in memory for the whole batch.
+    Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds.
 
     Where the paper is silent: cells outside the image get weight 0, and heads share the offsets. As in the paper there
     is no output projection and, unless `scaled`, no scaling of the logits.
@@ -74,35 +75,47 @@ class LocalSelfAttention2d(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
-        if self._plain_projections() and kernels.projects(x, self.to_v.weight, self.kernel_size):
-            q, k, v = (None if p is None else p.weight.flatten(1) for p in (self.to_q, self.to_k, self.to_v))
-            return kernels.projected_local_attention(
-                x, self._scaled(q), k, v, *self._tables(), heads=self.heads, kernel_size=self.kernel_size
-            )
-        q, k = self._queries_and_keys(x)
-        v = split_heads(self.to_v(x), self.heads)
-        return join_heads(kernels.local_attention(q, k, v, *self._tables(), kernel_size=self.kernel_size))
+        # The same sum by a kernel, without windows in memory; None where no kernel computes exactly what follows.
+        fast = kernels.fast_local_attention(self, x, LocalSelfAttention2d, RelativeOffsets2d)
+        if fast is not None:
+            return join_heads(fast)
+        q, k, v = self.queries_keys_values(x)
+        weights = self.weights(q, k).to(v.dtype)
+        y = einsum(weights, self._windows(v), "b heads h w kh kw, b heads d h w kh kw -> b heads d h w")
+        return join_heads(y)
 
     def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads h w kh kw"]:
         """How much each pixel takes from each cell of its window; sums to 1 over the window, 0 outside the image."""
         check_images(x, self.in_channels)
-        q, k = self._queries_and_keys(x)
-        return kernels.local_attention_weights(q, k, *self._tables(), kernel_size=self.kernel_size)
+        q, k, _ = self.queries_keys_values(x)
+        return self.weights(q, k)
 
-    def _plain_projections(self) -> bool:
-        """Whether nothing hangs on the projections that a kernel doing their work would leave out."""
-        projections = [p for p in (self.to_q, self.to_k, self.to_v) if p is not None]
-        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        return all(
-            type(p) is nn.Conv2d and p.groups == 1 and not any(getattr(p, name) for name in hooks) for p in projections
-        )
+    def queries_keys_values(self, x: Float[Tensor, "b c_in h w"], seen: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Each (b, heads, d, h, w), keys None without content; queries and keys of `seen`, where that is not x."""
+        seen = x if seen is None else seen
+        q, v = self.to_q(seen), self.to_v(x)
+        q = q if self.scale == 1 else self.scale * q  # both terms of the logits are products with q
+        k = None if self.to_k is None else split_heads(self.to_k(seen), self.heads)
+        return split_heads(q, self.heads), k, split_heads(v, self.heads)
 
-    def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        k = None if self.to_k is None else split_heads(self.to_k(x), self.heads)
-        return self._scaled(split_heads(self.to_q(x), self.heads)), k
+    def weights(
+        self, q: Float[Tensor, "b heads d h w"], k: Float[Tensor, "b heads d h w"] | None
+    ) -> Float[Tensor, "b heads h w kh kw"]:
+        """softmax(q·k + q·r) over the cells of each window that are pixels, in float32 at least."""
+        logits = 0
+        if k is not None:
+            logits = einsum(q, self._windows(k), "b heads d h w, b heads d h w kh kw -> b heads h w kh kw")
+        if self.offsets is not None:
+            logits = logits + self.offsets(q)
+        inside = inside_image(*q.shape[3:], self.kernel_size, device=q.device)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).masked_fill(~inside, -torch.inf)
+        flat = torch.softmax(rearrange(logits, "... kh kw -> ... (kh kw)"), dim=-1)
+        return rearrange(flat, "... (kh kw) -> ... kh kw", kh=self.kernel_size, kw=self.kernel_size)
 
-    def _scaled(self, q: Tensor) -> Tensor:
-        return q if self.scale == 1 else self.scale * q  # both terms of the logits are products with q
+    def _windows(self, x: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads d h w kh kw"]:
+        return split_heads(gather_windows(join_heads(x), self.kernel_size), x.shape[1])
 
-    def _tables(self) -> tuple[Tensor | None, Tensor | None]:
-        return (None, None) if self.offsets is None else (self.offsets.row, self.offsets.col)
+    def extra_repr(self) -> str:
+        sizes = f"{self.in_channels}, {self.to_q.out_channels}, kernel_size={self.kernel_size}, heads={self.heads}"
+        terms = f"relative={self.offsets is not None}, content={self.to_k is not None}, scaled={self.scale != 1}"
+        return f"{sizes}, {terms}"

@@ -43,6 +43,9 @@ class AbsolutePositions2d(nn.Module):
         )
         return x + code
 
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
 
 class CoordinateChannels2d(nn.Module):
     """x with two more channels: each pixel's row and its column, from -1 (first) to 1 (last); 0 where there is one.

@@ -20,7 +20,7 @@ class RelativeOffsets2d(nn.Module):
     group), and costs d·k parameters in all.
 
     Raises:
-        ValueError: head_dim < 2, or kernel_size even.
+        ValueError: head_dim < 2, or kernel_size even; queries of another shape.
 
     Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.2.
     """
@@ -42,10 +42,16 @@ class RelativeOffsets2d(nn.Module):
         self, q: Float[Tensor, "b heads d h w"]
     ) -> tuple[Float[Tensor, "b heads h w kh"], Float[Tensor, "b heads h w kw"]]:
         """The two summands: q's first half with each row offset, its second half with each column offset."""
+        if q.ndim != 5 or q.shape[2] != len(self.row) + len(self.col):
+            expected = f"(b, heads, {len(self.row) + len(self.col)}, h, w)"
+            raise ValueError(f"the offsets are for queries {expected}, got {tuple(q.shape)}")
         q_row, q_col = q.split((self.row.shape[0], self.col.shape[0]), dim=2)  # inside each head, never across heads
         row = einsum(q_row, self.row, "b heads d h w, d kh -> b heads h w kh")
         col = einsum(q_col, self.col, "b heads d h w, d kw -> b heads h w kw")
         return row, col
+
+    def extra_repr(self) -> str:
+        return f"{len(self.row) + len(self.col)}, kernel_size={self.row.shape[1]}"
 
 
 def relative_to_absolute(logits: Float[Tensor, "*batch l l2"]) -> Float[Tensor, "*batch l l"]:

@@ -9,26 +9,16 @@ layer until we hit memory constraints"); external attention could, and follows t
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.models import spatial
 from sasa_tutorial.models.augmented import narrow_augmented_spatial
-from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups
+from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups, scaled_channels
 
 Builder = Callable[..., nn.Module]
 LAST_TWO = (3, 4)  # groups
-
-
-def scaled_channels(width: float, base: int = 64) -> int:
-    """`base` channels times `width`, as a multiple of 8 (so that 8 heads divide it) and at least 8.
-
-    Raises:
-        ValueError: width is not positive.
-    """
-    if width <= 0:
-        raise ValueError(f"width must be positive, got {width}")
-    return max(8, 8 * round(base * width / 8))
 
 
 def cifar_resnet(
@@ -40,6 +30,7 @@ def cifar_resnet(
     num_classes: int = 100,
     recalibrate: str = "none",
     zero_residual: bool = False,
+    query_gain: float = 1.0,
 ) -> ResNet:
     """The paper's ResNet for 32x32 images: the stem is one 3x3 convolution, without stride or pooling.
 
@@ -53,10 +44,17 @@ def cifar_resnet(
         width: factor on all channels; 1.0 is 64, 128, 256, 512 inner channels.
         num_classes: length of the output.
         recalibrate, zero_residual: as in `ResNet`.
+        query_gain: factor on the first weights of what makes queries and keys. PyTorch draws a convolution's weights so
+            that its output has a third of the variance of its input; √3 leaves the variance what it is.
     """
     channels = scaled_channels(width)
     options = {"num_classes": num_classes, "recalibrate": recalibrate, "zero_residual": zero_residual}
-    return ResNet(stem or _stem(channels), channels, spatial, depth=depth, channels=channels, **options)
+    network = ResNet(stem or _stem(channels), channels, spatial, depth=depth, channels=channels, **options)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith(("to_q.weight", "to_k.weight", "to_qkv.weight")):
+                parameter.mul_(query_gain)
+    return network
 
 
 def _stem(channels: int) -> nn.Sequential:

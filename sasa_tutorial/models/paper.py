@@ -15,6 +15,13 @@ from sasa_tutorial.models.sasa import sasa_resnet
 
 SASA_DEPTHS = (26, 38, 50)
 AACONV_DEPTHS = (34, 50, 101, 152)
+# Which lesson a kind of network belongs to.
+_LESSONS = {
+    "resnet": "convolution",
+    "sasa_resnet": "relative_offsets",
+    "full_attention_resnet": "attention_stem",
+    "attention_augmented_resnet": "augmented_convolution",
+}
 
 
 def paper_models() -> Mapping[str, Callable[..., nn.Module]]:
@@ -27,6 +34,11 @@ def paper_models() -> Mapping[str, Callable[..., nn.Module]]:
     return _PAPER_MODELS
 
 
+def mechanism_of(model: str) -> str:
+    """The lesson that a network belongs to: `sasa_resnet_50` to relative_offsets; a lesson's own network to itself."""
+    return _LESSONS.get(model.rpartition("_")[0], model)
+
+
 def _any_size(build: Callable[..., nn.Module], depth: int, **options: str) -> Callable[..., nn.Module]:
     def built(*, num_classes: int = 1000, image_size: int = 224) -> nn.Module:
         return build(depth, num_classes=num_classes, **options)  # nothing in these depends on the image's size
@@ -35,11 +47,8 @@ def _any_size(build: Callable[..., nn.Module], depth: int, **options: str) -> Ca
 
 
 _PAPER_MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {f"resnet_{depth}": _any_size(resnet, depth) for depth in (26, 34, 38, 50, 101, 152)}
-    | {f"sasa_resnet_{depth}": _any_size(sasa_resnet, depth) for depth in (26, 38, 50)}
-    | {f"full_attention_resnet_{depth}": _any_size(sasa_resnet, depth, stem="attention") for depth in (26, 38, 50)}
-    | {
-        f"attention_augmented_resnet_{depth}": partial(attention_augmented_resnet, depth)
-        for depth in (34, 50, 101, 152)
-    }
+    {f"resnet_{depth}": _any_size(resnet, depth) for depth in sorted({*SASA_DEPTHS, *AACONV_DEPTHS})}
+    | {f"sasa_resnet_{depth}": _any_size(sasa_resnet, depth) for depth in SASA_DEPTHS}
+    | {f"full_attention_resnet_{depth}": _any_size(sasa_resnet, depth, stem="attention") for depth in SASA_DEPTHS}
+    | {f"attention_augmented_resnet_{depth}": partial(attention_augmented_resnet, depth) for depth in AACONV_DEPTHS}
 )

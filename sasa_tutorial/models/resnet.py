@@ -38,6 +38,17 @@ GROUPS = (1, 2, 3, 4)
 EXPANSION = 4
 
 
+def scaled_channels(width: float, base: int = 64) -> int:
+    """`base` channels times `width`, as a multiple of 8 (so that 8 heads divide it) and at least 8.
+
+    Raises:
+        ValueError: width is not positive.
+    """
+    if width <= 0:
+        raise ValueError(f"width must be positive, got {width}")
+    return max(8, 8 * round(base * width / 8))
+
+
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """A convolution as ResNets use it: "same" padding, no bias (a norm follows), weights N(0, 2 / (k² c_out))."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)

@@ -12,8 +12,7 @@ from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.layers.heads import check_channels
-from sasa_tutorial.models.cifar import scaled_channels
-from sasa_tutorial.models.resnet import GROUPS, WITHOUT_BOTTLENECK, ResNet, convolution_stem, in_groups
+from sasa_tutorial.models.resnet import GROUPS, WITHOUT_BOTTLENECK, ResNet, convolution_stem, in_groups, scaled_channels
 from sasa_tutorial.models.spatial import local_attention
 
 

@@ -47,11 +47,8 @@ class _PositionedQueriesAndKeys(LocalSelfAttention2d):
     What is attended to may then depend on positions, and nothing of them is passed on.
     """
 
-    def _plain_projections(self) -> bool:
-        return False
-
-    def _queries_and_keys(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        return super()._queries_and_keys(AbsolutePositions2d(self.in_channels)(x))
+    def queries_keys_values(self, x: Tensor, seen: Tensor | None = None) -> tuple[Tensor, ...]:
+        return super().queries_keys_values(x, AbsolutePositions2d(self.in_channels)(x))
 
 
 def local_attention(

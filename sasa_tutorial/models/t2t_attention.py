@@ -120,8 +120,10 @@ def _full_precision(device: str) -> AbstractContextManager:
 
 
 def check_tokens(x: Tensor, channels: int) -> None:
-    """Raises:
-    ValueError: x is not (b, n, channels).
+    """Refuse what is no batch of tokens.
+
+    Raises:
+        ValueError: x is not (b, n, channels).
     """
     if x.ndim != 3 or x.shape[2] != channels:
         raise ValueError(f"expected an input (b, n, {channels}), got {tuple(x.shape)}")

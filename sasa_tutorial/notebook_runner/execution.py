@@ -2,19 +2,19 @@
 
 import logging
 import math
+import os
+import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from sasa_tutorial.notebook_runner.outcomes import CellFailure
 
-_T = TypeVar("_T")
-
 _START_TIMEOUT = 120  # seconds for a kernel to answer; a busy machine needs more than papermill's 60
 _OUTPUT_TIMEOUT = 60  # seconds for a finished cell's last output to arrive
+
+for _name in ("papermill", "traitlets", "asyncio"):  # what they log about errors is reported here anyway
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 class NotebookFailedError(RuntimeError):
@@ -25,119 +25,130 @@ class NotebookFailedError(RuntimeError):
         self.failure = failure
 
 
-def execute(
-    source: Path, output: Path, parameters: Mapping[str, str | int], *, timeout: float, on_cell: Callable[[], None]
-) -> None:
-    """Execute a notebook in its own folder and write it with its outputs, cell by cell, to `output`.
+@dataclass(eq=False)
+class NotebookExecution:
+    """One notebook, executed in its own folder and written with its outputs, cell by cell, to another file."""
 
-    The kernel and the processes it started are gone when this returns or raises, Ctrl-C included.
+    source: Path  # it is not changed
+    output: Path  # the executed notebook; after an error it holds what was reached
+    parameters: dict[str, str | int]  # injected after the cell tagged `parameters`
+    environment: dict[str, str]  # variables for the kernel, beside those of this process
+    timeout: float  # seconds for one cell
+    stopped: bool = False
+    begun: list[dict] = field(default_factory=list)  # the cells so far, the one with the injected parameters among them
+    _managers: list = field(default_factory=list)  # of kernels
 
-    Args:
-        source: the notebook; it is not changed.
-        output: the executed notebook; after an error it holds what was reached.
-        parameters: injected after the cell tagged `parameters`.
-        timeout: seconds for one cell.
-        on_cell: called whenever a cell begins.
+    def run(self) -> None:
+        """Execute it. The kernel and the processes it started are gone when this returns or raises.
 
-    Raises:
-        NotebookFailedError: a cell raised, ran out of time or took its kernel down, or no kernel started.
-    """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        Raises:
+            NotebookFailedError: a cell raised, ran out of time or took its kernel down, or no kernel started.
+        """
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from sasa_tutorial.notebook_runner.kernel_processes import KernelProcesses
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                executed = papermill.execute_notebook(
+                    input_path=str(self.source.resolve()),
+                    output_path=str(self.output.resolve()),
+                    parameters=self.parameters,
+                    kernel_name="python3",
+                    language="python",  # a notebook stripped of its metadata does not say
+                    progress_bar=False,
+                    start_timeout=_START_TIMEOUT,
+                    execution_timeout=math.ceil(self.timeout),  # nbclient takes whole seconds
+                    iopub_timeout=_OUTPUT_TIMEOUT,
+                    shutdown_kernel="immediate",  # all outputs are in, and a cell that hangs would hold up a polite one
+                    kernel_manager_class=self._manager_class(stderr),
+                    on_cell_start=lambda cell, cell_index: self.begun.append(cell),
+                )
+            except papermill.PapermillExecutionError as error:
+                raise self._failed(error.ename, error.evalue, error.cell_index) from None
+            except CellTimeoutError:
+                message = f"the cell was stopped after {math.ceil(self.timeout)} s"
+                raise self._lost("CellTimeoutError", message) from None
+            except DeadKernelError:
+                raise self._lost("DeadKernelError", f"the kernel died: {self._end()}") from None
+            except Exception as error:
+                message = str(error) if self.begun else f"{error}\n{_last_lines(stderr)}".strip()
+                raise self._lost(type(error).__name__, message) from error
+            finally:
+                self._kill()
+        for index, cell in enumerate(executed.cells):
+            # papermill calls a notebook that leaves through SystemExit a success, though the rest of it never ran.
+            if cell.metadata.get("papermill", {}).get("exception"):
+                raise self._failed("SystemExit", "the cells after this one did not run", index)
 
-    begun: list[dict] = []
+    def stop(self) -> None:
+        """Kill every kernel with its process group, also one that is only about to start; callable from any thread."""
+        self.stopped = True
+        self._kill()
 
-    def begin(cell: dict, cell_index: int) -> None:
-        begun.append(cell)
-        on_cell()
+    def _manager_class(self, stderr: object) -> type:
+        """A kernel manager whose kernels are known here.
 
-    def stop(error: str, message: str, index: int | None = None) -> NotebookFailedError:
-        if index is None and begun and output.is_file():
-            _show_error(output, len(begun) - 1, error, message)
-        return NotebookFailedError(_failure(begun, error, message, index))
+        nbclient looks after a kernel that is running cells; one that is still starting when Ctrl-C comes, or that has
+        died and left children behind, is nobody's. The folder is the kernel's alone, as papermill would change that of
+        the whole process, other notebooks included. What the kernel itself writes to stderr, beside the outputs of
+        cells, goes to a file: it would tear the progress bar, and matters only when a kernel does not start.
+        """
+        from jupyter_client.manager import AsyncKernelManager
 
-    with _quiet_loggers(), tempfile.TemporaryFile() as stderr, KernelProcesses(stderr) as kernels:
-        try:
-            executed = _in_thread(
-                papermill.execute_notebook,
-                kernels.kill,
-                input_path=str(source.resolve()),
-                output_path=str(output.resolve()),
-                parameters=dict(parameters),
-                kernel_name="python3",
-                language="python",  # a notebook stripped of its metadata does not say
-                cwd=str(source.resolve().parent),
-                progress_bar=False,
-                start_timeout=_START_TIMEOUT,
-                execution_timeout=math.ceil(timeout),  # nbclient takes whole seconds
-                iopub_timeout=_OUTPUT_TIMEOUT,
-                shutdown_kernel="immediate",  # all outputs are in, and a cell that hangs would hold up a polite one
-                kernel_manager_class=kernels.manager_class,
-                on_cell_start=begin,
-            )
-        except papermill.PapermillExecutionError as error:
-            raise stop(error.ename, error.evalue, error.cell_index) from None
-        except CellTimeoutError:
-            raise stop("CellTimeoutError", f"the cell was stopped after {math.ceil(timeout)} s") from None
-        except DeadKernelError:
-            raise stop("DeadKernelError", f"the kernel died: {kernels.end()}") from None
-        except Exception as error:
-            message = str(error) if begun else f"{error}\n{kernels.stderr()}".strip()
-            raise stop(type(error).__name__, message) from error
-    for index, cell in enumerate(executed.cells):
-        # papermill calls a notebook that leaves through SystemExit a success, though the rest of it never ran.
-        if cell.metadata.get("papermill", {}).get("exception"):
-            raise stop("SystemExit", "the cells after this one did not run", index)
+        execution, settings = self, {"cwd": str(self.source.resolve().parent), "env": os.environ | self.environment}
 
+        class KernelManager(AsyncKernelManager):
+            async def start_kernel(self, **given: object) -> None:
+                execution._managers.append(self)
+                await super().start_kernel(**given | settings, stderr=stderr)
+                if execution.stopped:  # `stop` came from the other thread while there was nothing to kill yet
+                    await self.provisioner.kill()
 
-def _in_thread(work: Callable[..., _T], cancel: Callable[[], None], **arguments: object) -> _T:
-    """Call `work` where Ctrl-C cannot reach it; on Ctrl-C call `cancel`, let the work end, and raise.
+        return KernelManager
 
-    A KeyboardInterrupt amid the event loop of nbclient breaks it at random, and with it the orderly end of a kernel.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:  # leaving the block waits for the thread
-        future = pool.submit(work, **arguments)
-        try:
-            while not future.done():
-                wait([future], timeout=0.5)  # a wait without end is deaf to Ctrl-C on Windows
-        except BaseException:
-            cancel()
-            raise
-    return future.result()
+    def _kill(self) -> None:
+        from jupyter_core.utils import run_sync
 
+        for manager in self._managers:
+            if manager.has_kernel:
+                run_sync(manager.provisioner.kill)()
 
-def _failure(begun: list[dict], error: str, message: str, index: int | None) -> CellFailure:
-    """`index` counts the executed cells from 0; None means the last one that began."""
-    if not begun:
-        return CellFailure(cell=None, line="", error=error, message=message)
-    index = len(begun) - 1 if index is None else index
-    injected = sum("injected-parameters" in cell["metadata"].get("tags", ()) for cell in begun[:index])
-    lines = begun[index]["source"].strip().splitlines()
-    return CellFailure(cell=index + 1 - injected, line=lines[0] if lines else "", error=error, message=message)
+    def _end(self) -> str:
+        """How the last kernel's process ended, as far as one can know."""
+        from jupyter_core.utils import run_sync
+
+        provisioner = self._managers[-1].provisioner if self._managers else None
+        code = run_sync(provisioner.poll)() if provisioner else None
+        if code is None:
+            return "no answer from its process"
+        if code >= 0:
+            return f"exit code {code}"
+        return signal.Signals(-code).name + (", as when memory runs out" if code == -signal.SIGKILL else "")
+
+    def _lost(self, error: str, message: str) -> NotebookFailedError:
+        """The kernel is gone; its last cell gets the error output that the kernel could not write any more."""
+        import nbformat
+
+        index = len(self.begun) - 1
+        if self.begun and self.output.is_file():
+            content = nbformat.read(self.output, as_version=4)
+            if content.cells[index].cell_type == "code":
+                shown = nbformat.v4.new_output("error", ename=error, evalue=message, traceback=[f"{error}: {message}"])
+                content.cells[index].outputs.append(shown)
+                nbformat.write(content, self.output)
+        return self._failed(error, message, index)
+
+    def _failed(self, error: str, message: str, index: int) -> NotebookFailedError:
+        """`index` counts the executed cells from 0."""
+        if not self.begun:
+            return NotebookFailedError(CellFailure(cell=None, line="", error=error, message=message))
+        injected = sum("injected-parameters" in cell["metadata"].get("tags", ()) for cell in self.begun[:index])
+        line = self.begun[index]["source"].strip().partition("\n")[0]
+        return NotebookFailedError(CellFailure(cell=index + 1 - injected, line=line, error=error, message=message))
 
 
-def _show_error(executed: Path, index: int, error: str, message: str) -> None:
-    """Give the cell in which the kernel was lost the error output that the kernel could not write any more."""
-    import nbformat
-
-    content = nbformat.read(executed, as_version=4)
-    if content.cells[index].cell_type == "code":
-        shown = nbformat.v4.new_output("error", ename=error, evalue=message, traceback=[f"{error}: {message}"])
-        content.cells[index].outputs.append(shown)
-        nbformat.write(content, executed)
-
-
-@contextmanager
-def _quiet_loggers() -> Iterator[None]:
-    """Silence what papermill, traitlets and asyncio log about errors that are reported here anyway."""
-    loggers = [logging.getLogger(name) for name in ("papermill", "traitlets", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _last_lines(stderr: object) -> str:
+    """The last three lines a kernel wrote, without warnings: why it did not start."""
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").splitlines()
+    return "\n".join([line for line in lines if line.strip() and "WARNING" not in line][-3:])

@@ -45,6 +45,12 @@ class Notebook:
         """The title without the number: "Local attention"."""
         return re.sub(rf"^{self.number}\s*[·:.–-]?\s*", "", self.title)
 
+    @property
+    def trains(self) -> set[str]:
+        """The networks of the comparison that its cells train, as far as their calls name them."""
+        code = "\n".join(cell.source for cell in self.cells if cell.kind == "code")
+        return set(re.findall(r"""\btrain\(\s*["'](\w+)""", code))
+
 
 def find_notebooks(folder: Path | None = None) -> list[Notebook]:
     """All notebooks `NN_name.ipynb` of a folder, by number; without a folder those of the checkout.
@@ -118,15 +124,10 @@ def _cell(raw: dict) -> Cell:
 
 
 def _question(text: str) -> str:
-    lines: list[str] = []
-    for line in text.splitlines():
-        quoted = line.startswith(">")
-        words = line.removeprefix(">").strip()
-        if words and (quoted or lines):  # Markdown lets a quoted paragraph go on without the mark
-            lines.append(words)
-        elif lines:
-            break
-    return _plain(" ".join(lines)).removeprefix("Question.").strip()
+    # Markdown lets a quoted paragraph go on without the mark.
+    quoted = re.search(r"^>[ \t]*\S.*(\n(?!>?[ \t]*$).+)*", text, flags=re.MULTILINE)
+    lines = quoted[0].splitlines() if quoted else []
+    return _plain(" ".join(line.removeprefix(">").strip() for line in lines)).removeprefix("Question.").strip()
 
 
 def _plain(markdown: str) -> str:

@@ -1,7 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
-from sasa_tutorial.teaching.ablations import other_studies, study, trials
+from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
@@ -49,73 +49,3 @@ from sasa_tutorial.teaching.roofline_figures import (
 )
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries
-
-__all__ = [
-    "ACCENT",
-    "MECHANISM_COLOURS",
-    "POSITIVE_MAP",
-    "QUIET",
-    "SIGNED_MAP",
-    "accuracy_bars",
-    "answers_to_shuffled",
-    "as_image",
-    "attention_over_image",
-    "best_guesses",
-    "check_answer",
-    "cost_and_accuracy",
-    "cost_of_groups",
-    "entering",
-    "expect_error",
-    "explorer",
-    "growth",
-    "growth_of_time",
-    "halves_make_a_square",
-    "images_in_rows",
-    "kernels_and_answers",
-    "kernels_of_colours",
-    "layer_times",
-    "logit_parts",
-    "logits_and_weights",
-    "logits_to_weights",
-    "maps_of_queries",
-    "matches_over_constants",
-    "matrix",
-    "mixture_shares",
-    "move_and_answer",
-    "moved_and_held",
-    "moved_differences",
-    "not_measured_yet",
-    "offset_tables",
-    "one_factor_or_many",
-    "other_studies",
-    "photograph",
-    "pictures_and_maps",
-    "predictions",
-    "preferences_of_heads",
-    "printed_and_counted",
-    "published_and_ours",
-    "receptive_fields",
-    "recorded_results",
-    "roofline",
-    "same_neighbours",
-    "series_map",
-    "shared_loads",
-    "sharper_and_sharper",
-    "signed_maps",
-    "skew_steps",
-    "study",
-    "time_per_pixel",
-    "time_shares",
-    "training_curves",
-    "training_speed",
-    "trials",
-    "two_questions",
-    "use_of_slots",
-    "use_style",
-    "weights_and_one_row",
-    "what_a_pixel_knows",
-    "window_in_image",
-    "windows_of",
-    "windows_of_queries",
-    "windows_times_weights",
-]

@@ -28,7 +28,7 @@ from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record, committed_records, read_records
 
 
-def study(name: str) -> None:
+def recorded_study(name: str) -> None:
     """Display a study: its table, its figure, and what its seeds decide.
 
     Raises:
@@ -49,7 +49,7 @@ def study(name: str) -> None:
     _show(conclusion(chosen, found, known))
 
 
-def other_studies(*shown: str) -> None:
+def other_recorded_studies(*shown: str) -> None:
     """Display what all studies but these compare on test images: one table, or one for each profile that ran.
 
     Raises:
@@ -98,7 +98,7 @@ def table_of_studies(
     return table
 
 
-def trials() -> None:
+def recorded_trials() -> None:
     """Display what was tried on validation images before a recipe was fixed, as far as it ran."""
     records, text = read_records(committed_records()), []
     for one in STUDIES:

@@ -4,19 +4,9 @@ from types import MappingProxyType
 
 import matplotlib.pyplot as plt
 
-MECHANISM_COLOURS = MappingProxyType(
-    {
-        # Okabe and Ito's palette: told apart with every common kind of colour vision. One mechanism, one colour,
-        # everywhere.
-        "convolution": "#000000",
-        "global_attention": "#0072B2",
-        "local_attention": "#56B4E9",
-        "relative_offsets": "#009E73",
-        "attention_stem": "#CC79A7",
-        "augmented_convolution": "#D55E00",
-        "external_attention": "#E69F00",
-    }
-)
+from sasa_tutorial.lessons import LESSONS
+
+MECHANISM_COLOURS = MappingProxyType({lesson.name: lesson.colour for lesson in LESSONS})
 POSITIVE_MAP = "viridis"  # weights: from 0 upwards
 SIGNED_MAP = "RdBu_r"  # offsets, logits, kernels: around 0
 ACCENT = "#D55E00"  # what the sentence under the figure talks about

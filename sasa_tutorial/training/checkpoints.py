@@ -1,12 +1,12 @@
 """Saving a run so that nothing short of a broken disk loses it, and loading it without trusting it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import written_whole
 
 FORMAT = 1
 
@@ -21,18 +21,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: it could not be written (a full disk, no permission); the old file is untouched.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with written_whole(path) as file:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         kept = "the one before is kept" if path.exists() else "there is none before it"
         raise CheckpointError(f"{path} could not be written ({error}); {kept}. Make room, then --resume.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

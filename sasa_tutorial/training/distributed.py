@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
+from sasa_tutorial.devices import gpu_of_this_process, on_gpu
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -67,7 +69,7 @@ class Processes:
         """The model as this process trains it; its parameters stay those of `model`."""
         if self.count == 1:
             return model
-        return DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None)
+        return DistributedDataParallel(model, device_ids=[self.device] if on_gpu(self.device) else None)
 
 
 @contextmanager
@@ -77,10 +79,9 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if count == 1:
         yield Processes(0, 1, device)
         return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if on_gpu(device):
+        device = gpu_of_this_process()
+    dist.init_process_group("nccl" if on_gpu(device) else "gloo")
     try:
         yield Processes(dist.get_rank(), count, device)
     finally:
@@ -89,7 +90,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 def with_global_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
     """The same model with batch norms over the batches of all processes. Parameters and names stay."""
-    if device.type == "cuda":
+    if on_gpu(device):
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.datasets import ImageSet
+from sasa_tutorial.devices import computing
 from sasa_tutorial.training.distributed import Processes
-from sasa_tutorial.training.images import ScoredImages, evaluation_batches
-from sasa_tutorial.training.precision import computing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +21,7 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, images: LabelledImages | ScoredImages, processes: Processes, *, batch_size: int | None = None
-) -> Score:
+def evaluate(model: nn.Module, images: ImageSet, processes: Processes, *, batch_size: int | None = None) -> Score:
     """The model's score on all `images`; with several processes each takes every n-th image.
 
     The model is put into evaluation mode and left there.
@@ -32,7 +29,7 @@ def evaluate(
     model.eval()
     mine = images.subset(torch.arange(processes.rank, len(images), processes.count))
     totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
-    for pixels, labels in evaluation_batches(mine, processes.device, batch_size):
+    for pixels, labels in mine.batches(processes.device, batch_size):
         with computing(processes.device):
             logits = model(pixels.contiguous(memory_format=torch.channels_last))
         logits = logits.float()

@@ -1,25 +1,24 @@
-"""The training loop: the whole of it, in the order in which it happens."""
+"""The training loop, in the order in which it happens; one step of it is in `step.py`."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.datasets import ImageSet, TrainingSet
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import ScoredImages, TrainingSet
-from sasa_tutorial.training.precision import computing
-from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
+from sasa_tutorial.training.logbook import EpochLine, Logbook
+from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for, set_rates
+from sasa_tutorial.training.step import training_step
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -27,39 +26,6 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 class Diverged(TutorialError):
     """The loss stopped being a number: at which step of which epoch, and what it was."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochLine:
-    """What one epoch came to. Losses in nats, accuracies in percent, time in seconds."""
-
-    epoch: int  # from 1
-    epochs: int
-    train_loss: float  # on cropped and mirrored images, smoothed labels, before each step
-    train_top1: float
-    val_loss: float
-    val_top1: float
-    gradient_norm: float  # mean over the steps of the Euclidean norm of all gradients
-    peak_rate: float  # the largest learning rate in the epoch
-    seconds: float  # training only
-
-    def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch:>3}/{self.epochs}   train loss {self.train_loss:.3f}  top-1 {self.train_top1:5.1f} %   "
-            f"val loss {self.val_loss:.3f}  top-1 {self.val_top1:5.1f} %   "
-            f"|grad| {self.gradient_norm:.2f}  rate {self.peak_rate:.3f}   {self.seconds:.1f} s"
-        )
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """How far a run is; everything besides weights that a checkpoint keeps."""
-
-    started: str
-    step: int = 0  # steps done
-    seconds: float = 0.0  # of training, over all sittings
-    epoch_seconds: float = 0.0  # of that, in the current epoch
-    lines: list[EpochLine] = field(default_factory=list)
 
 
 class Training:
@@ -84,7 +50,7 @@ class Training:
         self,
         model: nn.Module,
         images: TrainingSet,
-        validation: LabelledImages | ScoredImages,
+        validation: ImageSet,
         recipe: Recipe,
         processes: Processes,
         *,
@@ -112,7 +78,7 @@ class Training:
             self.model.compile()
         self.replica = processes.wrap(self.model)
         self.optimizer = optimizer_for(self.model, recipe)
-        self.progress = Progress(started=started)
+        self.logbook = Logbook(started=started)
         # Per step of the current epoch, kept on the device so that no step waits for the one before: loss, correct
         # images, gradient norm.
         self.log = torch.zeros(self.steps_per_epoch, 3, device=processes.device)
@@ -122,43 +88,6 @@ class Training:
     def trained(self) -> nn.Module:
         """The network to evaluate and keep: the averaged one where there is one."""
         return self.model if self.averaged is None else self.averaged.module
-
-    def run(self, stop: StopRequest, steps_done: Callable[[int], None] = lambda count: None) -> None:
-        """Train to the end.
-
-        Args:
-            stop: asked after every step (every tenth with several processes).
-            steps_done: called with the number of steps done since the last call.
-
-        Raises:
-            Diverged: a loss was not finite.
-            Stopped: `stop` was made; the run is saved.
-        """
-        saved = time.monotonic()
-        steps_done(self.progress.step)
-        while self.progress.step < self.steps:
-            epoch, first = divmod(self.progress.step, self.steps_per_epoch)
-            last = min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
-            for index, elapsed in self._train(epoch, first, last):
-                self.progress.step += 1
-                self.progress.seconds += elapsed
-                self.progress.epoch_seconds += elapsed
-                steps_done(1)
-                if index + 1 == last:
-                    break  # saved below, with the epoch's line: a checkpoint without it would be resumed after it
-                if self._asked(stop, index):
-                    self._check_losses(index + 1)
-                    self._save()
-                    raise Stopped(self._stopped_message(stop), stop.exit_code)
-                if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                    self._check_losses(index + 1)
-                    self._save()
-                    saved = time.monotonic()
-            self._finish_epoch(epoch, last)
-            self._save()
-            saved = time.monotonic()
-            if self._asked(stop, 0) and self.progress.step < self.steps:
-                raise Stopped(self._stopped_message(stop), stop.exit_code)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint file.
@@ -176,43 +105,57 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
-        progress = dict(state["progress"])
-        progress["lines"] = [EpochLine(**line) for line in progress["lines"]]
-        self.progress = Progress(**progress)
+        self.logbook = Logbook.from_state(state["progress"])
         self.log.copy_(state["log"])
-        self.checked = self.progress.step % self.steps_per_epoch
+        self.checked = self.logbook.step % self.steps_per_epoch
         torch.set_rng_state(state["random"])
 
-    def _train(self, epoch: int, first: int, last: int) -> Iterator[tuple[int, float]]:
-        """Steps first … last-1 of an epoch; yields each with its seconds."""
-        batch_size, device = self.recipe.batch_size, self.processes.device
-        batches = self.images.batches(epoch, range(first, last), batch_size, self.processes.share(batch_size))
-        self.replica.train()
-        for index in range(first, last):
-            started = time.monotonic()
-            step = epoch * self.steps_per_epoch + index
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["scale"] * learning_rate(self.recipe, step, self.steps)
-            pixels, labels = next(batches)
-            with computing(device, bfloat16=self.recipe.bfloat16):
-                logits = self.replica(pixels.contiguous(memory_format=torch.channels_last))
-                loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.log[index] = self._observe(loss, logits, labels)
-            self.optimizer.step()
-            if self.averaged is not None:
-                self.averaged.update_parameters(self.model)
-            # Reading a loss makes the CPU wait for the GPU: every step on a CPU, every 50th on a GPU.
-            if device.type == "cpu" or (index + 1) % 50 == 0 or index + 1 == last:
-                self._check_losses(index + 1)
-            yield index, time.monotonic() - started
+    def run(self, stop: StopRequest, steps_done: Callable[[int], None] = lambda count: None) -> None:
+        """Train to the end.
 
-    @torch.no_grad()
-    def _observe(self, loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        correct = (logits.argmax(dim=1) == labels).sum()
-        return torch.stack((loss.detach().float(), correct.float(), norm.float()))
+        Args:
+            stop: asked after every step (every tenth with several processes).
+            steps_done: called with the number of steps done since the last call.
+
+        Raises:
+            Diverged: a loss was not finite.
+            Stopped: `stop` was made; the run is saved.
+        """
+        recipe, share = self.recipe, self.processes.share(self.recipe.batch_size)
+        settings = {"label_smoothing": recipe.label_smoothing, "bfloat16": recipe.bfloat16}
+        saved = time.monotonic()
+        steps_done(self.logbook.step)
+        while self.logbook.step < self.steps:
+            epoch, first = divmod(self.logbook.step, self.steps_per_epoch)
+            last = min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
+            batches = self.images.batches(epoch, range(first, last), recipe.batch_size, share)
+            self.replica.train()
+            for index in range(first, last):
+                started = time.monotonic()
+                set_rates(self.optimizer, learning_rate(recipe, self.logbook.step, self.steps))
+                pixels, labels = next(batches)
+                self.log[index] = training_step(self.replica, self.optimizer, pixels, labels, **settings)
+                if self.averaged is not None:
+                    self.averaged.update_parameters(self.model)
+                # Reading a loss makes the CPU wait for the GPU: every step on a CPU, every 50th on a GPU.
+                if self.processes.device.type == "cpu" or (index + 1) % 50 == 0 or index + 1 == last:
+                    self._check_losses(index + 1)
+                self.logbook.count_step(time.monotonic() - started)
+                steps_done(1)
+                if index + 1 == last:
+                    break  # saved below, with the epoch's line: a checkpoint without it would be resumed after it
+                asked = self._asked(stop, index)
+                if asked or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                    self._check_losses(index + 1)
+                    self._save()
+                    saved = time.monotonic()
+                if asked:
+                    raise self._stopped(stop)
+            self._finish_epoch(epoch, last)
+            self._save()
+            saved = time.monotonic()
+            if self._asked(stop, 0) and self.logbook.step < self.steps:
+                raise self._stopped(stop)
 
     def _check_losses(self, steps: int) -> None:
         """Refuse to go on once any of the epoch's first `steps` losses is not finite, naming the first."""
@@ -220,7 +163,7 @@ class Training:
         wrong = (~losses.isfinite()).nonzero()
         if len(wrong):
             index = self.checked + int(wrong[0])
-            epoch = self.progress.step // self.steps_per_epoch
+            epoch = self.logbook.step // self.steps_per_epoch
             step = epoch * self.steps_per_epoch + index
             rate = learning_rate(self.recipe, step, self.steps)
             raise Diverged(
@@ -244,10 +187,9 @@ class Training:
             peak_rate=max(
                 learning_rate(self.recipe, epoch * self.steps_per_epoch + index, self.steps) for index in range(steps)
             ),
-            seconds=self.progress.epoch_seconds,
+            seconds=self.logbook.epoch_seconds,
         )
-        self.progress.lines.append(line)
-        self.progress.epoch_seconds = 0.0
+        self.logbook.add(line)
         self.checked = 0
         if self.processes.first:
             self.report(line)
@@ -258,10 +200,10 @@ class Training:
         # A stop that only one process heard of must stop all of them at the same step.
         return index % 10 == 0 and self.processes.any(stop.made)
 
-    def _stopped_message(self, stop: StopRequest) -> str:
-        where = f"step {self.progress.step} of {self.steps}"
+    def _stopped(self, stop: StopRequest) -> Stopped:
+        where = f"step {self.logbook.step} of {self.steps}"
         kept = f"saved in {shown(self.checkpoint)}; go on with --resume" if self.checkpoint else "not saved"
-        return f"stopped by {stop.reason} at {where}; {kept}"
+        return Stopped(f"stopped by {stop.reason} at {where}; {kept}", stop.exit_code)
 
     def _save(self) -> None:
         if self.checkpoint is None or not self.processes.first:
@@ -273,7 +215,7 @@ class Training:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "averaged": None if self.averaged is None else self.averaged.state_dict(),
-                "progress": asdict(self.progress),
+                "progress": asdict(self.logbook),
                 "log": self.log,
                 "random": torch.get_rng_state(),
             },

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from sasa_tutorial import paths
-from sasa_tutorial.training.folder_profile import FolderProfile, folder_profile
-from sasa_tutorial.training.profiles import Profile, resolve_profile
+from sasa_tutorial.models.paper import mechanism_of
+from sasa_tutorial.training.imagenet import folder_profile
+from sasa_tutorial.training.profiles import PROFILES, Profile, resolve_profile
 from sasa_tutorial.training.records import Record, committed_records, local_records
 
 
@@ -24,7 +25,7 @@ class Plan:
     """
 
     model: str  # key of the profile's networks
-    profile: Profile | FolderProfile
+    profile: Profile
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)  # of the network, where not its defaults
     steps: int | None = None  # end after so many, the schedule shortened with them; None: all epochs
@@ -39,19 +40,20 @@ class Plan:
             raise ValueError(f"steps must be positive, got {self.steps}")
 
     def __str__(self) -> str:
-        usual = Plan(model=self.model, profile=self.profile.usual, seed=self.seed).config
+        profile = self.profile.usual or PROFILES[self.profile.name]
+        usual = Plan(model=self.model, profile=profile, seed=self.seed).config
         unusual = [f", {name} {value}" for name, value in self.config.items() if usual.get(name) != value]
         return f"{self.model}{''.join(unusual)}, profile {self.profile.name}, seed {self.seed}"
 
-    def network(self, num_classes: int = 100) -> nn.Module:
+    def network(self) -> nn.Module:
         """The network, with weights drawn anew."""
         build = self.profile.networks[self.model]
-        return build(**self.profile.network_settings, num_classes=num_classes, **self.options)
+        return build(**self.profile.network_settings, num_classes=self.profile.source.classes, **self.options)
 
     @property
     def mechanism(self) -> str:
         """The lesson the network belongs to."""
-        return self.profile.mechanism(self.model)
+        return mechanism_of(self.model)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -78,8 +80,8 @@ class Plan:
 
     @property
     def records(self) -> Path:
-        """The file its record goes to: planned runs on real images, in a checkout, are evidence; others are trials."""
-        evidence = self.as_planned and self.profile.dataset == "cifar100" and paths.checkout() is not None
+        """The file its record goes to: planned runs on CIFAR-100, in a checkout, are evidence; others are trials."""
+        evidence = self.as_planned and self.profile.source.recorded and paths.checkout() is not None
         return committed_records() if evidence else local_records()
 
     def same_settings(self, record: Record) -> bool:
@@ -108,18 +110,18 @@ def plan_run(
 
 def plan_folder_run(
     model: str,
-    folder: Path,
+    images: Path,
     seed: int = 0,
     *,
     epochs: int | None = None,
     steps: int | None = None,
     **settings: int | None,
 ) -> Plan:
-    """The run of one of the papers' networks on the images of a folder; `settings` as in `folder_profile`.
+    """The run of one of the papers' networks on the images in a folder; `settings` as in `folder_profile`.
 
     Raises:
         ValueError: a network or number that does not exist.
         DatasetError: the folder is not laid out like ImageNet.
     """
-    profile = folder_profile(folder, epochs=epochs, steps=steps, **settings)
+    profile = folder_profile(images, epochs=epochs, steps=steps, **settings)
     return Plan(model=model, profile=profile, seed=seed, steps=steps, as_planned=False)

@@ -89,7 +89,7 @@ def start_tables(model: nn.Module, factor: float) -> None:
 def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD with Nesterov momentum; each kind of parameter has its own decay and its own factor on the learning rate.
 
-    A group's factor is its "scale"; the loop sets each group's rate to scale · learning_rate.
+    A group's factor is its "scale"; `set_rates` makes each group's rate of it.
     """
     kinds = parameter_kinds(model)
     settings = {
@@ -111,3 +111,9 @@ def optimizer_for(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
     )
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group of `optimizer_for` its learning rate: scale · rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["scale"] * rate

@@ -9,6 +9,7 @@ from typing import Any
 
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +99,9 @@ def append_record(path: Path, record: Record) -> bool:
     Raises:
         RecordError: it could not be written; the file is as it was.
     """
-    import fcntl
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    # The lock lies in `build/`: the folders of committed records hold nothing but them.
+    with locked(paths.build_root() / "records.lock"), path.open("a+b") as file:
         file.seek(0)
         text = file.read()
         if any(other.identity == record.identity for other in _readable(text.decode("utf-8").splitlines())):

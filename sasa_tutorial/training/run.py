@@ -1,32 +1,31 @@
 """One run from its name to its record: images, network, training, the test set once, one line in the records."""
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from sasa_tutorial import __version__, kernels
-from sasa_tutorial.datasets import LabelledImages
+from sasa_tutorial.datasets import ImageSet, RunImages
+from sasa_tutorial.devices import begin_peak, device_name, peak_memory, resolve_device
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import Held, locked
 from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
-from sasa_tutorial.training.environment import commit, device_name, library_fingerprint, resolve_device
 from sasa_tutorial.training.evaluation import evaluate
-from sasa_tutorial.training.images import RunImages, ScoredImages
-from sasa_tutorial.training.loop import Diverged, EpochLine, Training
+from sasa_tutorial.training.logbook import EpochLine
+from sasa_tutorial.training.loop import Diverged, Training
 from sasa_tutorial.training.plan import Plan, plan_run
 from sasa_tutorial.training.progress import live_bar
+from sasa_tutorial.training.provenance import commit, library_fingerprint
 from sasa_tutorial.training.recipe import start_tables
 from sasa_tutorial.training.records import Record, append_record, read_records
 from sasa_tutorial.training.stopping import stop_requests
@@ -39,7 +38,7 @@ class Run:
     record: Record
     lines: list[EpochLine]  # one an epoch
     model: nn.Module  # trained, in evaluation mode, on its device
-    validation: LabelledImages | ScoredImages  # what `val_top1` was measured on; of CIFAR-100, on the same device
+    validation: ImageSet  # what `val_top1` was measured on; of a set in memory, on the same device
 
 
 class RunInUse(TutorialError):
@@ -51,7 +50,7 @@ class AlreadyRecorded(TutorialError):
 
 
 def train(
-    model: str,
+    model: str | Plan,
     *,
     profile: str = "auto",
     seed: int = 0,
@@ -61,13 +60,15 @@ def train(
     resume: bool = False,
     fresh: bool = False,
     minutes: float | None = None,
+    deadline: float | None = None,
+    once: bool = False,
     say: Callable[[str], None] = print,
 ) -> Run:
     """Train a network of the comparison and record what came of it.
 
     Args:
-        model: a key of `cifar_models()`.
-        profile: smoke, laptop, gpu, full, or auto.
+        model: a key of `cifar_models()`; or a plan, which brings its own profile, seed and length.
+        profile: a key of `PROFILES`, or auto.
         seed: of the weights, and of the order, crops and mirrorings of the images; subsets do not depend on it.
         epochs: instead of the profile's; the record is then a trial and stays out of the committed ones.
         steps: end after so many steps, the schedule shortened with them; a trial too.
@@ -76,172 +77,89 @@ def train(
             finished one, by the same code, from its end, so that nothing is trained twice.
         fresh: throw an unfinished run away.
         minutes: save and stop after so many.
+        deadline: the same as a time on the clock of `time.monotonic`, in seconds; the earlier of the two counts.
+        once: only if it has no record by the time that no other process is at it.
         say: where the lines go.
 
     Raises:
-        ValueError: a name or number that does not exist.
-        DatasetError: CIFAR-100 is not there.
+        ValueError: a name or number that does not exist, or settings beside a plan.
+        DatasetError: the images are not there.
         CheckpointError: an unfinished run is in the way, or cannot be resumed.
         RunInUse: another process is at it.
+        AlreadyRecorded: `once`, and it has a record.
         Diverged: the loss stopped being finite; recorded with the status "diverged".
         Stopped: somebody asked for it; the run is saved.
+        TutorialError: its folder cannot be written, or processes on other machines would train another run.
     """
-    plan = plan_run(model, profile, seed, epochs=epochs, steps=steps)
-    return train_plan(plan, device=device, resume=resume, fresh=fresh, minutes=minutes, say=say)
+    if minutes is not None:
+        deadline = min(time.monotonic() + 60 * minutes, float("inf") if deadline is None else deadline)
+    if not isinstance(model, Plan):
+        plan = plan_run(model, profile, seed, epochs=epochs, steps=steps)
+    elif (profile, seed, epochs, steps) == ("auto", 0, None, None):
+        plan = model
+    else:
+        raise ValueError("a plan brings its own profile, seed, epochs and steps: leave them out")
 
-
-def train_plan(
-    plan: Plan,
-    *,
-    device: str = "auto",
-    resume: bool = False,
-    fresh: bool = False,
-    minutes: float | None = None,
-    say: Callable[[str], None] = print,
-    once: bool = False,
-) -> Run:
-    """The same for a planned run; with `once` only if it has no record by the time that no other process is at it.
-
-    Raises:
-        AlreadyRecorded: `once`, and it has one.
-        And what `train` raises.
-    """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    with processes(resolve_device(device)) as group:
-        lines = say if group.first else _silent
-        with _claim(plan.folder) if group.first else nullcontext(), _at_most(plan.profile.threads):
-            if once and any(plan.matches(record) for record in read_records(plan.records)):
-                raise AlreadyRecorded(f"{plan} has a record in {shown(plan.records)}")
-            return _Trainer(plan, group, lines).train(resume=resume, fresh=fresh, deadline=deadline)
-
-
-class _Trainer:
-    def __init__(self, plan: Plan, group: Processes, say: Callable[[str], None]) -> None:
-        self.plan, self.group, self.say = plan, group, say
-        self.checkpoint = plan.checkpoint
-        self.finished = plan.folder / f"finished-{library_fingerprint()[:6]}.pt"
-
-    def train(self, *, resume: bool, fresh: bool, deadline: float | None) -> Run:
-        plan, group = self.plan, self.group
-        if group.share_object(lambda: plan.identity) != plan.identity:
-            raise TutorialError(
-                f"process {group.rank} would train another run than the first process: the settings, or the names of "
-                "the files in the folder, differ. Give every machine the same command and the same images."
-            )
-        start = group.share_object(lambda: self._start(resume, fresh))
+    with processes(resolve_device(device)) as group, _claimed(plan, group), _at_most(plan.profile.threads):
+        say = say if group.first else _silent
+        if once and any(plan.matches(record) for record in read_records(plan.records)):
+            raise AlreadyRecorded(f"{plan} has a record in {shown(plan.records)}")
+        _check_agreement(plan, group)
+        start = group.share_object(lambda: _start(plan, resume, fresh))
         images = plan.profile.images(plan.seed, group.device)
-        training = self._prepare(images)
-        self.say(
-            f"{plan}: {self.params:,} parameters, "
-            f"{self.flops / 1e6:.1f} MFLOPs an image; {len(images.train):,} training images "
-            f"({plan.profile.data_name}), {training.steps:,} steps; "
-            f"{self._device_name()}, local attention: {kernels.fastest_backend(group.device.type)}"
+        training, cost = _prepare(plan, images, group)
+        say(
+            f"{plan}: {cost['params']:,} parameters, "
+            f"{cost['flops_per_image'] / 1e6:.1f} MFLOPs an image; {len(images.train):,} training images "
+            f"({plan.profile.source.title}), {training.steps:,} steps; "
+            f"{_device_name(plan, group)}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
             training.resume(start)
-            self.say(
-                f"going on after step {training.progress.step:,}"
-                if start == self.checkpoint
-                else f"trained before, on {training.progress.started}; its log:"
-            )
-            for line in training.progress.lines:
-                self.say(str(line))
+            unfinished = f"going on after step {training.logbook.step:,}"
+            say(unfinished if start == plan.checkpoint else f"trained before, on {training.logbook.started}; its log:")
+            for line in training.logbook.lines:
+                say(str(line))
+
         with stop_requests(deadline) as stop, live_bar(training.steps, plan.model, enabled=group.first) as bar:
-            training.report = lambda line: _above(bar, self.say, str(line))
+            training.report = lambda line: _above(bar, say, str(line))
             try:
                 training.run(stop, bar.update)
             except Diverged:
-                self._keep(self._record(training, "diverged"))
+                _keep(plan, group, _record(plan, group, training, cost, status="diverged"))
                 raise
+
         score = evaluate(training.trained, images.test, group)
-        record = self._record(
-            training,
-            "finished",
-            val_top1=round(training.progress.lines[-1].val_top1, 2),
-            test_top1=round(score.top1, 2),
-            test_top5=round(score.top5, 2),
-        )
-        self._keep(record, training.trained)
-        self.say(
+        accuracies = {
+            "val_top1": round(training.logbook.lines[-1].val_top1, 2),
+            "test_top1": round(score.top1, 2),
+            "test_top5": round(score.top5, 2),
+        }
+        record = _record(plan, group, training, cost, status="finished", **accuracies)
+        _keep(plan, group, record, training.trained)
+        say(
             f"finished: validation top-1 {record.val_top1:.2f} %, test top-1 {record.test_top1:.2f} %, "
             f"top-5 {record.test_top5:.2f} %; {record.train_seconds:.1f} s of training, "
             f"{record.images_per_second:,.0f} images/s; recorded in {shown(plan.records)}"
         )
-        return Run(record=record, lines=training.progress.lines, model=training.trained, validation=images.validation)
+        return Run(record=record, lines=training.logbook.lines, model=training.trained, validation=images.validation)
 
-    def _start(self, resume: bool, fresh: bool) -> Path | None:
-        """The file to go on from; None to begin."""
-        if fresh:
-            self.checkpoint.unlink(missing_ok=True)
-        if self.checkpoint.exists() and not resume:
-            raise CheckpointError(
-                f"{shown(self.checkpoint)} holds an unfinished run. Go on with --resume, or begin again with --fresh."
-            )
-        return next((path for path in (self.checkpoint, self.finished) if resume and path.exists()), None)
 
-    def _prepare(self, images: RunImages) -> Training:
-        plan, recipe, device = self.plan, self.plan.profile.recipe, self.group.device
-        torch.manual_seed(plan.seed)
-        model = plan.network(num_classes=images.classes)
-        start_tables(model, recipe.table_start)
-        self.params, self.flops = parameter_count(model), flops_per_image(model, plan.profile.image_size)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        return Training(
-            model.to(device, memory_format=torch.channels_last),
-            images.train,
-            images.validation,
-            recipe,
-            self.group,
-            identity=plan.identity,
-            checkpoint=self.checkpoint,
-            steps=plan.steps,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-
-    def _record(self, training: Training, status: str, **scores: float) -> Record:
-        plan, device, progress = self.plan, self.group.device, training.progress
-        trained = progress.step * plan.profile.recipe.batch_size
-        return Record(
-            model=plan.model,
-            mechanism=plan.mechanism,
-            dataset=plan.profile.dataset,
-            profile=plan.profile.name,
-            config=plan.config,
-            seed=plan.seed,
-            params=self.params,
-            flops_per_image=self.flops,
-            epochs=plan.profile.recipe.epochs,
-            **{"val_top1": None, "test_top1": None, "test_top5": None, **scores},
-            train_seconds=round(progress.seconds, 2),
-            images_per_second=round(trained / max(progress.seconds, 1e-9), 1),
-            peak_memory_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
-            device=self._device_name(),
-            torch=torch.__version__,
-            version=__version__,
-            commit=commit(),
-            date=progress.started,
-            status=status,
-        )
-
-    def _device_name(self) -> str:
-        name = device_name(self.group.device, bfloat16=self.plan.profile.recipe.bfloat16)
-        return name + (f" x {self.group.count}" if self.group.count > 1 else "")
-
-    def _keep(self, record: Record, model: nn.Module | None = None) -> None:
-        """Weights, then record, then the checkpoint is put away: whenever a kill comes, nothing is lost or doubled."""
-        if not self.group.first:
-            return
-        if model is not None:
-            weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-            save_file(weights, self.plan.folder / "weights.safetensors")
-        append_record(self.plan.records, record)
-        if model is None:
-            self.checkpoint.unlink(missing_ok=True)
-        elif self.checkpoint.exists():
-            for old in self.plan.folder.glob("finished-*.pt"):
-                old.unlink()
-            self.checkpoint.replace(self.finished)
+@contextmanager
+def _claimed(plan: Plan, group: Processes) -> Iterator[None]:
+    """Keep other processes from training the same run."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(plan.folder / "lock", wait=False) if group.first else nullcontext())
+        except Held as error:
+            raise RunInUse(
+                f"another process is training in {shown(plan.folder)}. Wait for it; another seed is another run."
+            ) from error
+        except OSError as error:
+            raise TutorialError(
+                f"{shown(plan.folder)} cannot be written ({error}). Name another folder in the variable SASA_BUILD."
+            ) from error
+        yield
 
 
 @contextmanager
@@ -254,26 +172,97 @@ def _at_most(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def _claim(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system however the process ends
-        except BlockingIOError as error:
-            raise RunInUse(
-                f"another process is training in {shown(folder)}. Wait for it; another seed is another run."
-            ) from error
-        # A process forked from this one, to decode images, must not hold the lock when this one is killed.
-        _held.add(lock)
-        try:
-            yield
-        finally:
-            _held.discard(lock)
+def _check_agreement(plan: Plan, group: Processes) -> None:
+    if group.share_object(lambda: plan.identity) != plan.identity:
+        raise TutorialError(
+            f"process {group.rank} would train another run than the first process: the settings, or the names of "
+            "the files in the folder, differ. Give every machine the same command and the same images."
+        )
 
 
-_held: set[IO[str]] = set()
-os.register_at_fork(after_in_child=lambda: [lock.close() for lock in _held])
+def _start(plan: Plan, resume: bool, fresh: bool) -> Path | None:
+    """The file to go on from; None to begin."""
+    if fresh:
+        plan.checkpoint.unlink(missing_ok=True)
+    if plan.checkpoint.exists() and not resume:
+        raise CheckpointError(
+            f"{shown(plan.checkpoint)} holds an unfinished run. Go on with --resume, or begin again with --fresh."
+        )
+    return next((path for path in (plan.checkpoint, _finished(plan)) if resume and path.exists()), None)
+
+
+def _finished(plan: Plan) -> Path:
+    """Where a finished run is kept; another code's is another file."""
+    return plan.folder / f"finished-{library_fingerprint()[:6]}.pt"
+
+
+def _prepare(plan: Plan, images: RunImages, group: Processes) -> tuple[Training, dict[str, int]]:
+    """The training before its first step, and what the network costs."""
+    torch.manual_seed(plan.seed)
+    model = plan.network()
+    start_tables(model, plan.profile.recipe.table_start)
+    flops = flops_per_image(model, plan.profile.source.image_size)
+    cost = {"params": parameter_count(model), "flops_per_image": flops}
+    begin_peak(group.device)
+    training = Training(
+        model.to(group.device, memory_format=torch.channels_last),
+        images.train,
+        images.validation,
+        plan.profile.recipe,
+        group,
+        identity=plan.identity,
+        checkpoint=plan.checkpoint,
+        steps=plan.steps,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return training, cost
+
+
+def _record(
+    plan: Plan, group: Processes, training: Training, cost: dict[str, int], *, status: str, **accuracies: float
+) -> Record:
+    logbook, recipe = training.logbook, plan.profile.recipe
+    return Record(
+        model=plan.model,
+        mechanism=plan.mechanism,
+        dataset=plan.profile.dataset,
+        profile=plan.profile.name,
+        config=plan.config,
+        seed=plan.seed,
+        **cost,
+        epochs=recipe.epochs,
+        **{"val_top1": None, "test_top1": None, "test_top5": None, **accuracies},
+        train_seconds=round(logbook.seconds, 2),
+        images_per_second=round(logbook.step * recipe.batch_size / max(logbook.seconds, 1e-9), 1),
+        peak_memory_bytes=peak_memory(group.device),
+        device=_device_name(plan, group),
+        torch=torch.__version__,
+        version=__version__,
+        commit=commit(),
+        date=logbook.started,
+        status=status,
+    )
+
+
+def _device_name(plan: Plan, group: Processes) -> str:
+    name = device_name(group.device, bfloat16=plan.profile.recipe.bfloat16)
+    return name + (f" x {group.count}" if group.count > 1 else "")
+
+
+def _keep(plan: Plan, group: Processes, record: Record, model: nn.Module | None = None) -> None:
+    """Weights, then record, then the checkpoint is put away: whenever a kill comes, nothing is lost or doubled."""
+    if not group.first:
+        return
+    if model is not None:
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, plan.folder / "weights.safetensors")
+    append_record(plan.records, record)
+    if model is None:
+        plan.checkpoint.unlink(missing_ok=True)
+    elif plan.checkpoint.exists():
+        for old in plan.folder.glob("finished-*.pt"):
+            old.unlink()
+        plan.checkpoint.replace(_finished(plan))
 
 
 def _above(bar: object, say: Callable[[str], None], line: str) -> None:

@@ -4,37 +4,53 @@ Queries, keys and values of one head of one image are made where they are used a
 backward pass makes them again. What is saved is the input, the output, and one number a query.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
+from sasa_tutorial.kernels.inputs import Inputs, check_tables
 from sasa_tutorial.kernels.native import operator as native
-from sasa_tutorial.kernels.operators import flops, middle, or_nothing, within
+from sasa_tutorial.kernels.operators import attention_flops, middle, register, within
+from sasa_tutorial.windows import check_kernel_size
 
 # Beyond, PyTorch's own products are as fast, and the gradients of the weights, kept once for each group of images,
 # would need much memory.
 MOST_CHANNELS = 256
 MOST_GRADIENTS = 2**21  # numbers in all copies of the weights' gradient together
 WIDEST = 16  # numbers in the widest vector: rows of the weights' gradient are padded to whole ones
-_INPUTS = "Tensor x, Tensor weight, Tensor? row, Tensor? col"
-_OPTIONS = "int heads, bool keys, int[] reach"
 
 
-def fits(x: Tensor, weight: Tensor, kernel_size: int) -> bool:
-    """Whether this is a good way to compute attention on `x`, whose values are projected by `weight`."""
+class Projected(NamedTuple):
+    """Images, the matrices that make their queries, keys and values, and tables of offsets.
+
+    Shapes: x (b, c_in, h, w); to_q, to_k, to_v (c_out, c_in); row (d1, k), col (d2, k) with d1 + d2 = c_out / heads.
+    """
+
+    x: Tensor
+    to_q: Tensor
+    to_k: Tensor | None
+    to_v: Tensor
+    row: Tensor | None
+    col: Tensor | None
+
+
+def fits(inputs: Projected, kernel_size: int) -> bool:
+    """Whether this computes what the modules would, and is a good way to do so."""
+    x, to_v = inputs.x, inputs.to_v
+    matrices = [matrix for matrix in (inputs.to_q, inputs.to_k, to_v) if matrix is not None]
+    others = [t for t in inputs[1:] if t is not None]
+    dtypes = (to_v.dtype, torch.bfloat16, torch.float16) if _autocast(to_v) else (to_v.dtype,)
     return (
-        x.device.type == "cpu"
-        and weight.dtype in (torch.float32, torch.float64)
-        and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
+        to_v.dtype in (torch.float32, torch.float64)
+        and x.dtype in dtypes
+        and x.device.type == "cpu"
+        and all(t.dtype == to_v.dtype and t.device.type == "cpu" for t in others)
+        and all(matrix.shape == (len(to_v), x.shape[1]) for matrix in matrices)
         and x.shape[1] <= MOST_CHANNELS
-        and _groups(_bands(x, within(kernel_size, x.shape[2:])), x.shape[1], 3 * weight.shape[0]) >= _threads()
+        and _groups(_bands(x, within(kernel_size, x.shape[2:])), x.shape[1], 3 * len(to_v)) >= _threads()
     )
-
-
-@torch.compiler.assume_constant_result
-def _threads() -> int:
-    return torch.get_num_threads()
 
 
 def attend(
@@ -47,59 +63,70 @@ def attend(
     *,
     heads: int,
     kernel_size: int,
-) -> Float[Tensor, "b c_out h w"]:
-    """Local attention with queries to_q x, keys to_k x and values to_v x, heads as in `split_heads`.
+) -> Float[Tensor, "b heads d h w"]:
+    """Local attention with queries to_q x, keys to_k x and values to_v x; a head is `d` rows of a matrix.
 
     Computed in the numbers of the matrices; under autocast it takes and gives what a convolution would.
+
+    Raises:
+        ValueError: tables or matrices that do not fit.
     """
-    given = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    x = x.to(to_v.dtype)
-    weight = torch.cat([matrix for matrix in (to_q, to_k, to_v) if matrix is not None])
+    check_kernel_size(kernel_size)
+    if heads < 1 or len(to_v) % heads:
+        raise ValueError(f"heads must divide the channels, got {len(to_v)} channels and {heads} heads")
+    if to_k is None and row is None:
+        raise ValueError("without to_k and without offsets there are no logits; give one of them")
+    check_tables(row, col, len(to_v) // heads, kernel_size)
+    given = torch.get_autocast_dtype("cpu") if _autocast(to_v) else x.dtype
     reach = within(kernel_size, x.shape[2:])
-    row, col = middle(row, reach[0]), middle(col, reach[1])
-    return _run(x, weight, row, col, heads, to_k is not None, reach)[0].to(given)
+    inputs = (x.to(to_v.dtype), to_q, to_k, to_v, middle(row, reach[0]), middle(col, reach[1]))
+    return _run(*inputs, heads, reach)[0].to(given).unflatten(1, (heads, -1))
 
 
-def _forward(
-    x: Tensor, weight: Tensor, row: Tensor | None, col: Tensor | None, heads: int, keys: bool, reach: list[int]
-) -> tuple[Tensor, Tensor]:
-    tensors = {"x": x.unflatten(1, (1, -1)), "weight": weight.contiguous(), "row": row, "col": col}
-    out, lse = _empty(x, weight, heads, keys)
+def _autocast(matrix: Tensor) -> bool:
+    """Whether a convolution with this matrix would be computed in narrower numbers; autocast leaves float64 alone."""
+    return torch.is_autocast_enabled("cpu") and matrix.dtype == torch.float32
+
+
+@torch.compiler.assume_constant_result
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def _forward(inputs: Projected, heads: int, reach: list[int]) -> tuple[Tensor, Tensor]:
+    out, lse = _empty(inputs, heads, reach)
     by_head = out.unflatten(1, (heads, -1))
-    native.call(
-        {**tensors, "out": by_head, "lse": lse}, by_head.shape, reach, backward=False, keys=keys, channels=x.shape[1]
-    )
+    _call(inputs, {"out": by_head, "lse": lse}, by_head.shape, reach, backward=False)
     return out, lse
 
 
-def _backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    row: Tensor | None,
-    col: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    heads: int,
-    keys: bool,
-    reach: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    channels, bands = x.shape[1], _bands(x, reach)
-    groups = _groups(bands, channels, len(weight))
-    width = -(-channels // WIDEST) * WIDEST
-    inputs = {"x": x.unflatten(1, (1, -1)), "weight": weight.contiguous(), "row": row, "col": col, "lse": lse}
-    by_head = {"grad": grad.unflatten(1, (heads, -1)), "out": out.unflatten(1, (heads, -1))}
-    dx = torch.empty_like(x, memory_format=_layout(x))
-    outputs = {
-        "dx": dx.unflatten(1, (1, -1)),
-        "dweight": x.new_zeros(groups, len(weight), width),
-        **{f"d{n}": x.new_empty(bands * heads, *inputs[n].shape) for n in ("row", "col") if inputs[n] is not None},
+def _backward(grad: Tensor, inputs: Projected, out: Tensor, lse: Tensor, heads: int, reach: list[int]) -> Projected:
+    x, keys, channels = inputs.x, inputs.to_k is not None, inputs.x.shape[1]
+    by_head = {"grad": grad.unflatten(1, (heads, -1)), "out": out.unflatten(1, (heads, -1)), "lse": lse}
+    shape = by_head["out"].shape
+    rows, width = (2 + keys) * out.shape[1], -(-channels // WIDEST) * WIDEST
+    groups = _groups(_bands(x, reach), channels, rows)
+    dx, dweight = torch.empty_like(x), x.new_zeros(groups, rows, width)
+    tables = native.table_gradients(inputs.row, inputs.col, x, shape, reach)
+    outputs = {"dx": dx.unflatten(1, (1, -1)), "dweight": dweight, **tables}
+    _call(inputs, {**by_head, **outputs}, shape, reach, backward=True, width=width, groups=groups)
+    to_q, *to_k, to_v = (part.clone() for part in dweight.sum(dim=0)[:, :channels].chunk(2 + keys))
+    row, col = (native.total(name, tables) if f"d{name}" in tables else None for name in ("row", "col"))
+    return Projected(dx, to_q, to_k[0] if keys else None, to_v, row, col)
+
+
+def _call(
+    inputs: Projected, others: dict[str, Tensor], shape: torch.Size, reach: list[int], *, backward: bool, **options: int
+) -> None:
+    x, *matrices, row, col = inputs
+    tensors = {
+        "x": x.unflatten(1, (1, -1)),
+        "weight": torch.cat([matrix for matrix in matrices if matrix is not None]),
+        **{name: table for name, table in {"row": row, "col": col}.items() if table is not None},
+        **others,
     }
-    options = {"keys": keys, "channels": channels, "width": width, "groups": groups}
-    native.call({**inputs, **by_head, **outputs}, by_head["out"].shape, reach, backward=True, **options)
-    dweight = outputs["dweight"].sum(dim=0)[:, :channels].contiguous()
-    drow, dcol = (outputs[f"d{n}"].sum(dim=0) if f"d{n}" in outputs else or_nothing(None, x) for n in ("row", "col"))
-    return dx, dweight, drow, dcol
+    options |= {"keys": inputs.to_k is not None, "channels": x.shape[1]}
+    native.call(tensors, shape, reach, backward=backward, **options)
 
 
 def _bands(x: Tensor, reach: list[int]) -> int:
@@ -112,73 +139,30 @@ def _groups(bands: int, channels: int, rows: int) -> int:
     return max(1, min(bands, MOST_GRADIENTS // (rows * channels)))
 
 
-def _empty(x: Tensor, weight: Tensor, heads: int, keys: bool) -> tuple[Tensor, Tensor]:
-    """Memory for out and lse."""
-    images, _, h, w = x.shape
-    shape = (images, len(weight) // (3 if keys else 2), h, w)
-    out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(x))
-    return out, x.new_empty(images, heads, h, w)
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    """That of the images: what comes before and after then reads and writes memory in one order."""
+def _empty(inputs: Projected, heads: int, reach: list[int]) -> tuple[Tensor, Tensor]:
+    """Memory for out and lse; out lies in memory as the images do, which are then read and written in one order."""
+    x, (b, _, h, w) = inputs.x, inputs.x.shape
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    layout = torch.channels_last if last else torch.contiguous_format
+    out = torch.empty((b, len(inputs.to_v), h, w), dtype=x.dtype, device=x.device, memory_format=layout)
+    return out, x.new_empty(b, heads, h, w)
 
 
-_run = torch.library.custom_op(
-    "sasa_tutorial::native_projected_local_attention",
-    _forward,
-    mutates_args=(),
-    schema=f"({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor)",
+def _flops(shapes: Projected, heads: int, reach: list[int], *, backward: bool) -> int:
+    """The attention's, and one product of the matrices with every pixel; backward three."""
+    (b, channels, h, w), keys = shapes.x, shapes.to_k is not None
+    head = (b, heads, shapes.to_v[0] // heads, h, w)
+    attention = Inputs(head, head if keys else None, head, shapes.row, shapes.col)
+    product = 2 * b * h * w * channels * shapes.to_v[0] * (2 + keys)
+    return attention_flops(attention, reach, backward=backward) + product * (3 if backward else 1)
+
+
+_run = register(
+    "native_projected_local_attention",
+    Projected,
+    "int heads, int[] reach",
+    forward=_forward,
+    backward=_backward,
+    empty=_empty,
+    flops=_flops,
 )
-_differentiate = torch.library.custom_op(
-    "sasa_tutorial::native_projected_local_attention_backward",
-    _backward,
-    mutates_args=(),
-    schema=f"(Tensor grad, {_INPUTS}, Tensor out, Tensor lse, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)",
-)
-
-
-@_run.register_fake
-def _(x, weight, row, col, heads, keys, reach):
-    return _empty(x, weight, heads, keys)
-
-
-@_differentiate.register_fake
-def _(grad, x, weight, row, col, out, lse, heads, keys, reach):
-    dx = torch.empty_like(x, memory_format=_layout(x))
-    return dx, *(torch.empty_like(or_nothing(t, x)) for t in (weight, row, col))
-
-
-def _keep(ctx, inputs, output):
-    *tensors, ctx.heads, ctx.keys, ctx.reach = inputs
-    ctx.save_for_backward(*tensors, *output)
-    ctx.set_materialize_grads(False)
-
-
-def _apply(ctx, grad, _):
-    if grad is None:
-        return (None,) * 7
-    *inputs, out, lse = ctx.saved_tensors
-    gradients = _differentiate(grad, *inputs, out, lse, ctx.heads, ctx.keys, ctx.reach)
-    return *(None if t is None else g for t, g in zip(inputs, gradients, strict=True)), None, None, None
-
-
-_run.register_autograd(_apply, setup_context=_keep)
-
-
-def _flops(projections: int, passes: tuple[int, int]):
-    def count(*shapes, **_) -> int:
-        """The attention's, and `projections` products of the weights with every pixel."""
-        (x, weight, row, col), (heads, keys, reach) = (shapes[1:5] if len(shapes) > 7 else shapes[:4]), shapes[-3:]
-        images, channels, h, w = x
-        head = (images, heads, weight[0] // (3 if keys else 2) // heads, h, w)
-        attention = flops(*passes)(head, head if keys else None, head, row, col, reach)
-        return attention + 2 * projections * images * h * w * weight[0] * channels
-
-    return count
-
-
-register_flop_formula(torch.ops.sasa_tutorial.native_projected_local_attention)(_flops(1, (1, 1)))
-register_flop_formula(torch.ops.sasa_tutorial.native_projected_local_attention_backward)(_flops(3, (3, 4)))

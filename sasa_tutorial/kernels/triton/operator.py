@@ -17,7 +17,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from sasa_tutorial.kernels.operators import empty_lse, operator, or_nothing
+from sasa_tutorial.kernels.inputs import Inputs
+from sasa_tutorial.kernels.operators import empty_lse, operator
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LARGEST_D = 128
@@ -25,13 +26,14 @@ CELLS = 9  # of a window row that are unrolled: the windows of the paper's netwo
 LARGEST_INT = 2**31 - 1
 
 
-def problem() -> str:
+def why_unavailable() -> str:
     """Why this backend cannot run here; empty where it can."""
     return _problem(_interpreting())
 
 
-def refuses(q: Tensor, v: Tensor) -> str:
+def refuses(inputs: Inputs) -> str:
     """Why it cannot take these tensors; empty where it can."""
+    q, v = inputs.q, inputs.v
     if q.device.type != "cuda" and not (q.device.type == "cpu" and _interpreting()):
         return f"it computes on CUDA devices, and the tensors are on {q.device}"
     if q.dtype not in DTYPES or v.dtype not in DTYPES:
@@ -44,10 +46,9 @@ def refuses(q: Tensor, v: Tensor) -> str:
     return ""
 
 
-def forward(
-    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
-) -> tuple[Tensor, Tensor]:
+def forward(inputs: Inputs, reach: list[int]) -> tuple[Tensor, Tensor]:
     """The weighted sum of the values in each window, and lse."""
+    q, k, v, row, col = inputs
     out, lse = torch.empty_like(v), empty_lse(q)
     if q.numel():
         from sasa_tutorial.kernels.triton import programs
@@ -60,21 +61,12 @@ def forward(
     return out, lse
 
 
-def backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor | None,
-    v: Tensor,
-    row: Tensor | None,
-    col: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    reach: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v, row and col."""
-    to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
+def backward(grad: Tensor, inputs: Inputs, out: Tensor, lse: Tensor, reach: list[int]) -> Inputs:
+    """The gradients."""
+    q, k, v, row, col = inputs
+    to_q, to_k, to_v = (None if x is None else torch.empty_like(x) for x in (q, k, v))
     if not q.numel():
-        return to_q, to_k, to_v, *(torch.zeros_like(or_nothing(table, q)) for table in (row, col))
+        return Inputs(to_q, to_k, to_v, *(None if table is None else torch.zeros_like(table) for table in (row, col)))
     from sasa_tutorial.kernels.triton import programs
 
     keys, rows, cols = _given(q, k, row, col)
@@ -105,8 +97,8 @@ def backward(
             **run,
         )
     if row is None or col is None:
-        return to_q, to_k, to_v, or_nothing(row, q), or_nothing(col, q)
-    return to_q, to_k, to_v, to_row.sum(dim=(0, 1)).to(row.dtype), to_col.sum(dim=0).to(col.dtype)
+        return Inputs(to_q, to_k, to_v, None, None)
+    return Inputs(to_q, to_k, to_v, to_row.sum(dim=(0, 1)).to(row.dtype), to_col.sum(dim=0).to(col.dtype))
 
 
 attend = operator("triton", forward, backward)

@@ -29,8 +29,7 @@ typedef struct {
     atomic_int failed;
 } sharing;
 
-static void work(void *argument) {
-    sharing *all = argument;
+static void work_on(sharing *all) {
     const int projected = all->job->channels != 0;
     workspace s;
     if (prepare(&s, all->job, all->backward)) {
@@ -49,6 +48,12 @@ static void work(void *argument) {
         else forward_bundle(&s, piece % of_a_band);
     }
     release();
+}
+
+static void work(void *sharing_of_all) {
+    const control before = flush_tiny_numbers();
+    work_on(sharing_of_all);
+    restore(before);
 }
 
 /* PyTorch's own threads, where they can be had: GNU's OpenMP (LLVM's has the same entry), found when this library is

@@ -4,9 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sasa_tutorial.datasets import CIFAR100_MEAN, CIFAR100_STD, LabelledImages, synthetic_cifar100
-from sasa_tutorial.training.images import TrainingImages, evaluation_batches, normalise
-from sasa_tutorial.training.profiles import stratified_subset
+from sasa_tutorial.datasets import (
+    CIFAR100_MEAN,
+    CIFAR100_STD,
+    LabelledImages,
+    TrainingImages,
+    normalise,
+    stratified_subset,
+    synthetic_cifar100,
+)
 
 CPU = torch.device("cpu")
 
@@ -70,7 +76,7 @@ def test_alternating_shows_every_image_from_both_sides_in_two_epochs(images):
 
 
 def test_evaluation_sees_every_image_once_in_order(images):
-    batches = list(evaluation_batches(images, CPU, 64))
+    batches = list(images.batches(CPU, 64))
     assert [len(labels) for _, labels in batches] == [64, 64, 64, 8]
     assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
     assert torch.equal(torch.cat([pixels for pixels, _ in batches]), normalise(images.images))

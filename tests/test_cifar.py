@@ -1,9 +1,11 @@
 """Loading CIFAR-100: the right images, from the right bytes, and nothing else is ever opened."""
 
+import hashlib
 import importlib
 import os
 import pickle
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,17 +15,34 @@ import torch
 
 import sasa_tutorial
 from sasa_tutorial.datasets import (
+    CIFAR10_ARCHIVE,
     CIFAR100_ARCHIVE,
     CIFAR100_MEAN,
     CIFAR100_STD,
+    SOURCES,
     DatasetError,
     LabelledImages,
     check_cifar100,
+    load_cifar10,
     load_cifar100,
+    normalise,
 )
-from sasa_tutorial.datasets.pickles import loads_arrays
+from sasa_tutorial.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD
 from sasa_tutorial.paths import data_root
-from tests.fake_cifar100 import CLASSES, FOLDER, TRAIN_IMAGES, describe, labels, official_files, pixels, write
+from sasa_tutorial.training.plan import Plan
+from sasa_tutorial.training.profiles import PROFILES
+from sasa_tutorial.training.records import local_records
+from tests.fake_cifar100 import (
+    CLASSES,
+    FOLDER,
+    TRAIN_IMAGES,
+    describe,
+    labels,
+    official_files,
+    pixels,
+    python2_pickle,
+    write,
+)
 
 FILES = official_files()
 ARCHIVE = describe(FILES)
@@ -151,13 +170,13 @@ def test_damage_is_named_and_mended_by_a_command(root, name, damage):
     with pytest.raises(DatasetError) as caught:
         load_cifar100(root, split="train", archive=ARCHIVE)
     message = str(caught.value)
-    assert DAMAGE[damage].format(sha256=ARCHIVE.sha256[name]) in message
+    assert DAMAGE[damage].format(sha256=ARCHIVE.files[name].removeprefix("sha256:")) in message
     assert str(root / FOLDER) in message
     assert f"`SASA_DATA={root} sasa-tutorial data download`" in message
     findings = {finding.name: finding for finding in check_cifar100(root, archive=ARCHIVE)}
     assert not findings[name].ok
     assert findings[name].path == root / FOLDER / name
-    assert DAMAGE[damage].format(sha256=ARCHIVE.sha256[name]) in findings[name].problem
+    assert DAMAGE[damage].format(sha256=ARCHIVE.files[name].removeprefix("sha256:")) in findings[name].problem
     assert findings["test"].ok == (damage not in (lose_the_folder, folder_is_a_file))
 
 
@@ -213,52 +232,12 @@ def test_the_evil_pickle_is_evil(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train", "meta"])
-def test_a_pickle_with_a_wrong_hash_is_not_opened(root, name, monkeypatch):
-    # The hash alone must stop it: behind it, this opens anything.
-    monkeypatch.setattr("sasa_tutorial.datasets.cifar100.loads_arrays", partial(pickle.loads, encoding="bytes"))
+def test_a_pickle_with_a_wrong_hash_is_not_opened(root, name):
     write(root, {name: evil_pickle(root / "ran")})
     with pytest.raises(DatasetError, match="SHA-256"):
         load_cifar100(root, split="train", archive=ARCHIVE)
     check_cifar100(root, archive=ARCHIVE)
     assert not (root / "ran").exists()
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_with_a_right_hash_runs_nothing(root, protocol):
-    files = {**FILES, "train": evil_pickle(root / "ran", protocol)}
-    write(root, files)
-    with pytest.raises(DatasetError, match=r"mkdir, and only NumPy arrays are allowed"):
-        load_cifar100(root, split="train", archive=describe(files))
-    assert not (root / "ran").exists()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        b"cbuiltins\neval\n.",
-        b"cnumpy\nload\n.",
-        b"cnumpy.core.multiarray\nscalar\n.",
-        b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",  # a dotted name, allowed from protocol 4 on
-        b"c_codecs\nencode\n.",
-        b"\x82\x01.",  # the registry of extensions
-        b"Pevil\n.",  # a persistent id
-    ],
-)
-def test_only_arrays_may_be_asked_for(name):
-    with pytest.raises(pickle.UnpicklingError):
-        loads_arrays(name)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a pickle", FILES["train"][:5000], b"\x80\x02]q\x00(K\x01"])
-def test_broken_pickles_are_one_kind_of_error(content):
-    with pytest.raises(pickle.UnpicklingError):
-        loads_arrays(content)
-
-
-def test_arrays_of_numpy_1_and_2_both_open():
-    assert b"cnumpy.core.multiarray\n_reconstruct" in FILES["train"], "as the official files have it"
-    newer = FILES["train"].replace(b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n")
-    np.testing.assert_array_equal(loads_arrays(newer)[b"data"], loads_arrays(FILES["train"])[b"data"])
 
 
 def test_what_is_opened_is_what_was_hashed(root, monkeypatch):
@@ -300,8 +279,94 @@ def test_importing_needs_no_package_for_downloads(monkeypatch):
 
 def test_the_read_me_has_the_hashes_of_the_code():
     text = (Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
-    for expected in (CIFAR100_ARCHIVE.md5, *CIFAR100_ARCHIVE.sha256.values()):
-        assert expected in text
+    for archive in (CIFAR100_ARCHIVE, CIFAR10_ARCHIVE):
+        for expected in (archive.hash, *archive.files.values()):
+            assert expected.partition(":")[2] in text
+
+
+# CIFAR-10 -----------------------------------------------------------------------------------------------------------
+
+
+def cifar10_files(images: int = 660) -> dict[str, bytes]:
+    """Five batches and a test set of ten classes, as the official ones are laid out; an image says which it is."""
+
+    def batch(first: int, count: int) -> bytes:
+        which = range(first, first + count)
+        planes = np.zeros((count, 3, 32, 32), dtype=np.uint8)
+        planes[:, 0, 0, 0], planes[:, 1, 0, 0] = [i // 256 for i in which], [i % 256 for i in which]
+        return python2_pickle({b"data": planes.reshape(count, -1), b"labels": [i % 10 for i in which]})
+
+    names = {f"data_batch_{k + 1}": batch(k * images // 5 * 10, images // 5 * 10) for k in range(5)}
+    meta = python2_pickle({b"label_names": [b"class_%d" % label for label in range(10)]})
+    return {**names, "test_batch": batch(0, 20), "batches.meta": meta}
+
+
+@pytest.fixture(scope="module")
+def cifar10(tmp_path_factory):
+    files, root = cifar10_files(), tmp_path_factory.mktemp("cifar10")
+    hashes = {name: f"md5:{hashlib.md5(content).hexdigest()}" for name, content in files.items()}
+    archive = replace(CIFAR10_ARCHIVE, files=hashes)
+    (root / archive.folder).mkdir()
+    for name, content in files.items():
+        (root / archive.folder / name).write_bytes(content)
+    return root, archive
+
+
+def test_cifar10_is_five_batches_in_order_split_class_by_class(cifar10):
+    root, archive = cifar10
+    every, train, validation, test = (
+        load_cifar10(root, split=split, archive=archive)
+        for split in ("train+validation", "train", "validation", "test")
+    )
+    which = every.images[:, 0, 0, 0].int() * 256 + every.images[:, 1, 0, 0]
+    assert which.tolist() == list(range(6600)) and every.labels.tolist() == [i % 10 for i in range(6600)]
+    assert validation.labels.bincount().tolist() == [500] * 10 and train.labels.bincount().tolist() == [160] * 10
+    assert len(test) == 20 and test.class_names == tuple(f"class_{label}" for label in range(10))
+    pixels, labels = next(validation.batches(torch.device("cpu"), 3))
+    assert torch.equal(pixels, normalise(validation.images[:3], CIFAR10_MEAN, CIFAR10_STD))
+    assert torch.equal(labels, validation.labels[:3]) and validation.mean == CIFAR10_MEAN
+
+
+def test_cifar10_is_checked_and_mended_as_cifar100_is(cifar10, tmp_path):
+    root, archive = cifar10
+    assert all(finding.ok for finding in archive.check(root))
+    (tmp_path / archive.folder).mkdir()
+    (tmp_path / archive.folder / "data_batch_1").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"data_batch_1 is damaged: expected MD5 .*data download cifar10`"):
+        load_cifar10(tmp_path, split="train", archive=archive)
+
+
+def test_cifar10_has_the_hashes_that_torchvision_has():
+    from torchvision.datasets import CIFAR10 as theirs
+
+    hashes = {name: f"md5:{md5}" for name, md5 in [*theirs.train_list, *theirs.test_list]}
+    hashes[theirs.meta["filename"]] = f"md5:{theirs.meta['md5']}"
+    assert dict(CIFAR10_ARCHIVE.files) == hashes
+    assert (CIFAR10_ARCHIVE.url, CIFAR10_ARCHIVE.hash) == (theirs.url, f"md5:{theirs.tgz_md5}")
+    assert CIFAR10_ARCHIVE.folder == theirs.base_folder
+
+
+def test_a_source_of_ten_classes_makes_networks_of_ten(cifar10, monkeypatch):
+    root, archive = cifar10
+    monkeypatch.setattr("sasa_tutorial.datasets.sources.load_cifar10", partial(load_cifar10, root, archive=archive))
+    sizes = {"train_images": 100, "validation_images": 50, "test_images": 20}
+    profile = replace(PROFILES["smoke"], source=SOURCES["cifar10"], **sizes)
+    plan = Plan(model="convolution", profile=profile, seed=0)
+    images = profile.images(0, torch.device("cpu"))
+    pixels, labels = next(images.train.batches(0, range(1), 10, slice(0, 10)))
+    assert plan.network()(pixels).shape == (10, 10) and len(labels) == 10
+    assert [len(images.train), len(images.validation), len(images.test)] == [100, 50, 20]
+    assert plan.profile.dataset == "cifar10" and plan.records == local_records(), (
+        "no evidence: nothing is planned on it"
+    )
+
+
+@pytest.mark.parametrize("root", ["~/cifar", "~/cifar/cifar-100-python"])
+def test_a_root_may_begin_at_home_or_be_the_folder_itself(root, monkeypatch):
+    monkeypatch.setenv("SASA_DATA", root)
+    assert ARCHIVE.root(None) == ARCHIVE.root(root) == Path.home() / "cifar"
+    monkeypatch.setenv("SASA_DATA", "elsewhere")
+    assert data_root() == Path(__file__).parents[1] / "elsewhere", "tied to the checkout, wherever a notebook runs"
 
 
 # LabelledImages -----------------------------------------------------------------------------------------------------

@@ -1,16 +1,16 @@
-"""The comparison as a table for a terminal."""
+"""The entries as text for a terminal."""
 
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
-from sasa_tutorial.ledger.comparison import MULTIPLY_ADDS_ALONE, Entry, agrees
+from sasa_tutorial.ledger.entries import MULTIPLY_ADDS_ALONE, LedgerEntry, agrees
 
 QUANTITY_NAMES = {"params": "parameters, M", "flops": "FLOPs, G", "multiply_adds": "multiply-adds, G"}
 WIDTH = 110
 
 
-def report(entries: Sequence[Entry]) -> str:
+def as_text(entries: Sequence[LedgerEntry]) -> str:
     """A table for each table of each paper, the notes below it, and the sums at the end."""
     parts = []
     for (paper, table), group in groupby(entries, key=lambda entry: (entry.paper, entry.table)):
@@ -18,7 +18,7 @@ def report(entries: Sequence[Entry]) -> str:
     return "\n\n".join([*parts, summary(entries)])
 
 
-def summary(entries: Sequence[Entry]) -> str:
+def summary(entries: Sequence[LedgerEntry]) -> str:
     """How many of the published numbers the count reproduces, in all and paper by paper."""
     seen = [entry for entry in entries if entry.published is not None]
     lines = [f"{_matching(seen)} to the printed digit."]
@@ -33,12 +33,12 @@ def summary(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
-def _matching(entries: Sequence[Entry]) -> str:
+def _matching(entries: Sequence[LedgerEntry]) -> str:
     matching = sum(bool(entry.matches) for entry in entries)
     return f"{len(entries)} published numbers, {matching} reproduced ({100 * matching / max(1, len(entries)):.1f} %)"
 
 
-def _table(title: str, entries: list[Entry]) -> list[str]:
+def _table(title: str, entries: list[LedgerEntry]) -> list[str]:
     width = max(len(entry.row) for entry in entries)
     lines = [title, f"  {'':{width}}  {'':16}  published    counted  difference"]
     notes: list[str] = []
@@ -60,12 +60,12 @@ def _table(title: str, entries: list[Entry]) -> list[str]:
     return lines
 
 
-def _is_inline(entry: Entry) -> bool:
+def _is_inline(entry: LedgerEntry) -> bool:
     """Whether the note is a second number, which stands beside the first."""
     return entry.note.startswith(MULTIPLY_ADDS_ALONE)
 
 
-def _digits(entry: Entry) -> int:
+def _digits(entry: LedgerEntry) -> int:
     """Two digits after the point, and more where rounding twice would seem to give another printed number."""
     digits = max(2, len((entry.published or "").partition(".")[2]))
     if entry.matches and agrees(entry.published, entry.counted):

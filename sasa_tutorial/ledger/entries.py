@@ -1,4 +1,4 @@
-"""Published and counted, side by side."""
+"""Published and counted, side by side: one entry for each number."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MULTIPLY_ADDS_ALONE = "multiply-adds alone"  # how the note of a number begins t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One quantity of one row, as `sasa-tutorial ledger --json` prints it."""
 
     paper: str
@@ -30,20 +30,22 @@ class Entry:
     note: str
 
 
-def compare(rows: Iterable[Published] | None = None, *, done: Callable[[], None] = lambda: None) -> list[Entry]:
+def count_published(
+    rows: Iterable[Published] | None = None, *, done: Callable[[], None] = lambda: None
+) -> list[LedgerEntry]:
     """Count the networks of the rows (all of them by default). `done` is called after each row."""
     counted: dict[str, Cost] = {}
     entries = []
     for row in published() if rows is None else rows:
         key = f"{row.network} {sorted(row.options.items())} {row.size}"
         if key not in counted:
-            counted[key] = count(build(row), row.size)
+            counted[key] = count(network_of(row), row.size)
         entries += _entries(row, counted[key])
         done()
     return entries
 
 
-def build(row: Published) -> torch.nn.Module:
+def network_of(row: Published) -> torch.nn.Module:
     """The network of a row, on the meta device: shapes without numbers. A detector without its selection of boxes."""
     with torch.device("meta"):
         network = _make(row.network, row.options)
@@ -64,7 +66,7 @@ def _without_network(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "network"}
 
 
-def _entries(row: Published, cost: Cost) -> Iterator[Entry]:
+def _entries(row: Published, cost: Cost) -> Iterator[LedgerEntry]:
     ways = {"multiply-adds": cost.flops, "every cell": cost.explicit_flops, "fitted": cost.table_flops()}
     flops = ways[row.accounting]
     params = cost.params + (cost.buffers if row.with_buffers else 0)
@@ -76,7 +78,7 @@ def _entries(row: Published, cost: Cost) -> Iterator[Entry]:
         note = row.notes.get(quantity, "")
         if row.accounting == "fitted" and quantity == "flops":
             note = " ".join(filter(None, [note, f"{MULTIPLY_ADDS_ALONE}: {cost.explicit_flops / 1e9:.2f}"]))
-        yield Entry(
+        yield LedgerEntry(
             paper=row.paper,
             table=row.table,
             row=row.row,

@@ -5,60 +5,15 @@ image, which crop and which mirror image a step sees depends on (seed, epoch) al
 uninterrupted one saw, on any device and with any number of processes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from sasa_tutorial.datasets import CIFAR100_MEAN, CIFAR100_STD, LabelledImages
-
-Batch = tuple[Float[Tensor, "b 3 h w"], Int64[Tensor, " b"]]
-"""Normalised images on the device that computes, and their labels."""
-
-
-class TrainingSet(Protocol):
-    """What the loop trains on: `TrainingImages`, or the files of `training.folder`."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, epoch: int, steps: range, batch_size: int, share: slice) -> Iterator[Batch]:
-        """This process's `share` of the batch of each of the `steps` of an epoch; the same whenever it is asked."""
-        ...
-
-
-class ScoredImages(Protocol):
-    """What a network is scored on where that is not `LabelledImages`."""
-
-    def __len__(self) -> int: ...
-
-    def subset(self, indices: Int64[Tensor, " m"]) -> Self: ...
-
-    def batches(self, device: torch.device, batch_size: int | None = None) -> Iterator[Batch]:
-        """All of them once, in order; by default in batches of a size that suits their images."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunImages:
-    """The images of one run."""
-
-    train: TrainingSet
-    validation: LabelledImages | ScoredImages
-    test: LabelledImages | ScoredImages
-    classes: int
-
-
-def normalise(
-    images: Tensor, mean: Sequence[float] = CIFAR100_MEAN, std: Sequence[float] = CIFAR100_STD
-) -> Float[Tensor, "b 3 h w"]:
-    """From uint8, 0 to 255, to zero mean and unit standard deviation in each channel of CIFAR-100, as float32."""
-    std = torch.tensor(std, device=images.device)[:, None, None]
-    mean = torch.tensor(mean, device=images.device)[:, None, None]
-    return images.float() * (1 / (255 * std)) - mean / std
+from sasa_tutorial.datasets.images import Batch, LabelledImages, normalise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +52,7 @@ class TrainingImages:
         self.offsets = 2 * padding + 1
         self.flip = flip
         self.seed = seed
+        self.mean, self.std = images.mean, images.std
         # Alternating: over two epochs every image is seen from both sides (Jordan 2024, arXiv:2404.00498).
         self.mirrored_first = torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) < 0.5
         self.labels = images.labels.to(device)
@@ -137,18 +93,4 @@ class TrainingImages:
         crops = self.padded[
             which[:, None, None, None], channels[:, None, None], rows[:, None, :, None], cols[:, None, None, :]
         ]
-        return normalise(crops), self.labels[which]
-
-
-def evaluation_batches(
-    images: LabelledImages | ScoredImages, device: torch.device, batch_size: int | None = None
-) -> Iterator[Batch]:
-    """All images once, in order, unchanged but for the normalisation."""
-    if not isinstance(images, LabelledImages):
-        yield from images.batches(device, batch_size)
-        return
-    # A CPU is three times as fast when a batch's activations stay in its caches; a GPU wants to be filled.
-    batch_size = batch_size or (100 if device.type == "cpu" else 1000)
-    for start in range(0, len(images), batch_size):
-        stop = start + batch_size
-        yield normalise(images.images[start:stop].to(device)), images.labels[start:stop].to(device)
+        return normalise(crops, self.mean, self.std), self.labels[which]

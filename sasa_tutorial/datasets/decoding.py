@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
-from sasa_tutorial.datasets import DatasetError, FolderImages
-from sasa_tutorial.training.images import Batch, normalise
+from sasa_tutorial.datasets.archive import DatasetError
+from sasa_tutorial.datasets.folder import FolderImages
+from sasa_tutorial.datasets.images import Batch, normalise
+from sasa_tutorial.devices import on_gpu
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -91,7 +93,7 @@ class FolderScoredImages:
         return FolderScoredImages(images=images, size=self.size, resize=self.resize, workers=self.workers)
 
     def batches(self, device: torch.device, batch_size: int | None = None) -> Iterator[Batch]:
-        """As `ScoredImages` says.
+        """As `ImageSet` says.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -128,7 +130,7 @@ def _decoded(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=_together,
-        pin_memory=device.type == "cuda",
+        pin_memory=on_gpu(device),
         worker_init_fn=_leave_stopping_to_the_run,
         generator=torch.Generator(),  # its own: a loader draws a number, and a resumed run makes one loader more
     )
@@ -146,9 +148,10 @@ def _together(samples: list[Any]) -> Any:
 def _leave_stopping_to_the_run(_worker: int) -> None:
     """Ctrl-C and torchrun's kill reach every process of the group; the run still needs images to end its step.
 
-    In a group of its own, and not deaf: the run ends its workers by a signal, too.
+    A group of its own rather than ignored signals, because the run ends its workers by a signal, too.
     """
-    os.setpgrp()
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _seed(*parts: int) -> int:

@@ -1,0 +1,107 @@
+"""What computes: a CPU or a GPU, its name, in which numbers it computes, waiting for it, how much memory it took.
+
+Besides the kernels this is the only file of the library that knows what PyTorch calls a GPU.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+
+def gpu_available() -> bool:
+    """Whether there is a GPU that PyTorch can use."""
+    return torch.cuda.is_available()
+
+
+def on_gpu(device: torch.device | str) -> bool:
+    """Whether that device is a GPU."""
+    return torch.device(device).type == "cuda"
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if gpu_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if on_gpu(device) and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name} was asked for, but {torch.cuda.device_count()} CUDA devices are visible")
+    return device
+
+
+def gpu_of_this_process() -> torch.device:
+    """The GPU that torchrun means for this process, from now on the one that computes."""
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(device)
+    return device
+
+
+def device_name(device: torch.device, *, bfloat16: bool = False) -> str:
+    """The name of the GPU, or of the processor, how many of its cores compute, and whether in bfloat16.
+
+    Args:
+        device: which.
+        bfloat16: whether the recipe asks for it on CPUs that have it.
+    """
+    if on_gpu(device):
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    numbers = ", bfloat16" if bfloat16 and bfloat16_in_hardware(device) else ""
+    return f"{processor_name()}, {threads} thread{'' if threads == 1 else 's'}{numbers}"
+
+
+def processor_name() -> str:
+    """As the system names it."""
+    cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is only the architecture on Linux
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def computing(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:
+    """bfloat16 autocast on a GPU that has it in hardware, and where it is asked for on such a CPU; else float32.
+
+    Older GPUs and most CPUs emulate bfloat16 and are slower with it.
+    """
+    asked = on_gpu(device) or bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=asked and bfloat16_in_hardware(device))
+
+
+def bfloat16_in_hardware(device: torch.device) -> bool:
+    """Whether it is a GPU of compute capability 8.0 (Ampere) or later, or a CPU with AVX-512 BF16 or AMX."""
+    if on_gpu(device):
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Not yet public in torch; a version without it computes in float32.
+    multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and multiplies is not None and multiplies()
+
+
+def wait_for(device: torch.device | str) -> None:
+    """Until the device has done all it was given; a CPU always has."""
+    if on_gpu(device):
+        torch.cuda.synchronize(device)
+
+
+def begin_peak(device: torch.device | str) -> int:
+    """Measure the peak of memory from here on; bytes in use now, 0 for a CPU."""
+    if not on_gpu(device):
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def peak_memory(device: torch.device | str) -> int | None:
+    """Bytes that PyTorch has handed out at the peak since `begin_peak`; None for a CPU, where nobody counts."""
+    return torch.cuda.max_memory_allocated(device) if on_gpu(device) else None
