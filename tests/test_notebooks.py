@@ -110,7 +110,7 @@ def test_outputs_are_clean(notebook):
             assert not kinds & {"application/vnd.jupyter.widget-view+json", "image/svg+xml", "application/pdf"}, cell.id
             text = json.dumps(output)
             assert not re.search(r"0x[0-9a-f]{8,}|/home/|/tmp/|/root/|<(Axes|matplotlib)", text), cell.id
-        assert not set(cell.metadata) - {"tags", "jupyter", "editable", "collapsed"}, cell.id
+        assert not set(cell.metadata) - {"tags", "jupyter", "cellView", "editable", "collapsed"}, cell.id
 
 
 def test_cells_are_short(notebook):

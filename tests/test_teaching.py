@@ -15,7 +15,8 @@ from matplotlib.colors import to_hex, to_rgb
 
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
-from sasa_tutorial.experiments.studies import EXTENT, LARGE, SLOTS, STEM
+from sasa_tutorial.experiments.result_tables import NOT_RUN
+from sasa_tutorial.experiments.studies import EXTENT, GROUPS, LARGE, LESSONS, LOGITS, SLOTS, STEM, WIDTH
 from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching import (
@@ -23,6 +24,7 @@ from sasa_tutorial.teaching import (
     MECHANISM_COLOURS,
     attention_over_image,
     best_guesses,
+    check_answer,
     entering,
     explorer,
     growth_of_time,
@@ -31,10 +33,12 @@ from sasa_tutorial.teaching import (
     moved_and_held,
     not_measured_yet,
     offset_tables,
+    other_recorded_studies,
     photograph,
     preferences_of_heads,
     published_and_ours,
     recorded_study,
+    recorded_trials,
     roofline,
     shared_loads,
     time_per_pixel,
@@ -44,6 +48,7 @@ from sasa_tutorial.teaching import (
     window_in_image,
     windows_of_queries,
 )
+from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import append_record
 from tests.test_experiments import recorded
 
@@ -574,9 +579,49 @@ def test_every_run_is_a_dot_and_two_make_a_mean():
     assert dots == [[70.0, 71.0, 73.0], [], [74.0], [75.0]]
     (mean,) = [line for line in ours.lines if line.get_marker() == "D"]
     assert mean.get_xdata()[0] == pytest.approx(214 / 3)
-    low, high = ours.collections[0].get_segments()[0][:, 0]
-    assert (high - low) / 2 == pytest.approx(np.std([70, 71, 73], ddof=1))
+    assert not [line for line in ours.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2], (
+        "with one seed of the reference there is no interval"
+    )
     assert texts(ours) == ["1 diverged", "1 diverged"]
+
+
+def test_a_bar_is_the_interval_of_the_difference_laid_from_the_reference():
+    """So it crosses the dotted line exactly where the comparison alone is not decided at 5 %."""
+    values = {"3 x 3": [70.0, 70.2, 70.4], "5 x 5": [73.8, 73.9, 74.0], "7 x 7": [74.0, 74.1, 74.3]}
+    records = [r for name, runs in values.items() for r in recorded(EXTENT[name], dict(enumerate(runs)))]
+    comparisons = compare(EXTENT, records, "full")
+    _, ours = published_and_ours(EXTENT, comparisons)
+    bars = [line.get_xdata() for line in ours.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2]
+    far, near, _ = (c.difference for c in comparisons)
+    reference = np.mean(values["7 x 7"])
+    assert bars == [pytest.approx([reference + d.low, reference + d.high]) for d in (far, near)]
+    assert bars[0][1] < reference < bars[1][1] and far.p < 0.05 < near.p
+    diamonds = [line for line in ours.lines if line.get_marker() == "D"]
+    hollow = [line.get_markerfacecolor() == "white" for line in diamonds]
+    assert hollow == [False, True, False], "filled: decided, and the reference"
+
+
+def test_both_panels_have_one_scale_and_a_point_stays_small():
+    def spans(panels):
+        return [ax.get_xlim()[1] - ax.get_xlim()[0] for ax in panels]
+
+    narrow = [r for k in ("5 x 5", "7 x 7") for r in recorded(EXTENT[k], {0: 74.0, 1: 74.1})]
+    published, ours = spans(published_and_ours(EXTENT, compare(EXTENT, narrow, "full")))
+    assert published == pytest.approx(ours) and ours > 4
+    wide = [r for k, top1 in (("5 x 5", 60), ("7 x 7", 74)) for r in recorded(EXTENT[k], {0: top1, 1: top1 + 0.1})]
+    published, ours = spans(published_and_ours(EXTENT, compare(EXTENT, wide, "full")))
+    assert published == pytest.approx(ours) and ours > 14
+
+
+def test_a_network_with_its_own_reference_has_its_mean_beside_it():
+    records = [
+        r
+        for place, entry in enumerate(WIDTH.entries)
+        for r in recorded(entry, {s: 70 + place + s / 9 for s in range(3)})
+    ]
+    (ax,) = published_and_ours(WIDTH, compare(WIDTH, records, "full"))
+    short = [line for line in ax.lines if line.get_linestyle() == ":" and line.get_ydata()[0] > 0]
+    assert [line.get_xdata()[0] for line in short] == pytest.approx([70 + 1 / 9, 74 + 1 / 9])
 
 
 def test_the_reference_is_marked_in_both_panels():
@@ -616,17 +661,127 @@ def test_figures_of_ablations_fit_and_cut_nothing_off(chosen, amount):
     assert all(above.y0 >= below.y1 for above, below in pairwise(heights)), "names do not touch"
 
 
-def test_a_study_shows_table_figure_and_conclusion_of_the_records(tmp_path, monkeypatch):
-    file, shown = tmp_path / "records.jsonl", []
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """What is displayed, and the file that the records are read from: none at first."""
+    file, texts = tmp_path / "records.jsonl", []
     monkeypatch.setattr("sasa_tutorial.teaching.ablations.committed_records", lambda: file)
-    monkeypatch.setattr("IPython.display.display", lambda markdown: shown.append(markdown.data))
+    monkeypatch.setattr("IPython.display.display", lambda markdown: texts.append(markdown.data))
+    return file, texts
+
+
+def test_a_study_shows_table_figure_and_conclusion_of_the_records(shown):
+    file, texts = shown
     recorded_study("stem")
-    (text,) = shown
-    assert text.endswith("4 of the study's 4 networks have not run under this profile.") and not plt.get_fignums()
+    (text,) = texts
+    assert text.startswith("Published (SASA, Table 7") and NOT_RUN in text and not plt.get_fignums()
     for place, entry in enumerate(STEM.entries):
         for run in recorded(entry, {0: 20.0, 1: 21.5, 2: 22.0}, "laptop", device="a laptop", date=str(place)):
             append_record(file, run)
     recorded_study("stem")
-    assert shown[1].count("| 21.2 ± 1.0 | 3 |") == 4 and "Here (laptop, " in shown[2]
+    assert texts[1].count("| 21.2 ± 1.0 | 3 |") == 4 and "Here (laptop, " in texts[2]
     with pytest.raises(ValueError, match="no study is called 'steam'"):
         recorded_study("steam")
+
+
+def test_all_other_studies_are_in_one_table(shown):
+    """Pairs that a study in depth has shown come again only where something else was published about them."""
+    file, texts = shown
+    other_recorded_studies("lessons")
+    assert texts == [NOT_RUN]
+    entries = (*LESSONS.entries, *GROUPS.entries[:3], LOGITS["q·r"])
+    for place, entry in enumerate(entries):
+        for run in recorded(entry, {s: 60 + 2 * place + s / 3 for s in range(3)}, "evening", date=str(place)):
+            append_record(file, run)
+    other_recorded_studies("lessons")
+    head, table = texts[1].split("\n\n")
+    assert head == f"**evening**, {PROFILES['evening'].recipe.epochs} epochs:"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    by_study = {row[0].partition("]")[0][1:]: [r for r in rows if r[0] == row[0]] for row in rows}
+    assert [row[1] for row in by_study["groups"]] == [
+        "attention in 1, 2, 3, 4",
+        "attention in 2, 3, 4",
+        "attention in 3, 4",
+    ]
+    assert "share" not in by_study and "lessons" not in by_study, "nothing new, nothing published"
+    (gates,) = by_study["recalibration"]
+    assert gates[1:4] == ["augmented convolution", "convolution", "+1.3"] and gates[5:] == ["3 and 3", "confirmed"]
+    assert gates[4].startswith("+10.0 (+9.") and by_study["logits"][0][0] == "[logits](04_relative_offsets.ipynb)"
+    assert not any("tried" in row[0] or "recipe" in row[0] for row in rows)
+    with pytest.raises(ValueError, match="no study is called 'lesson'"):
+        other_recorded_studies("lesson")
+
+
+def test_trials_are_shown_with_their_gains(shown):
+    file, texts = shown
+    recorded_trials()
+    assert texts == [NOT_RUN]
+    for place, entry in enumerate(TRIED.entries[:2]):
+        for run in recorded(entry, {0: 50.0}, "evening", val_top1=40.0 + place, date=str(place)):
+            append_record(file, run)
+    recorded_trials()
+    assert texts[1].startswith(f"**evening**: {TRIED.question}") and "| 41.0 | +1.00 |" in texts[1]
+
+
+# Checks of answers
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1.0, 2.0, 4.0],
+        (1, 2, 4),
+        np.array([1.0, 2.0, 4.0]),
+        torch.tensor([1, 2, 4]),
+        [np.float32(1), torch.tensor(2.0), 4],
+    ],
+    ids=["list", "tuple", "numpy", "torch", "mixed"],
+)
+@pytest.mark.parametrize(
+    "expected", [[1.0, 2.0, 4.0], torch.tensor([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 4.0]), [1, 2, 4]]
+)
+def test_an_answer_is_right_in_whatever_it_comes(answer, expected, capsys):
+    assert check_answer(answer, expected, hint="") is True
+    assert capsys.readouterr().out == "Right.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "said"),
+    [
+        ([1.0, 2.5, 4.0], [1.0, 2.0, 4.0], "number 2 of 3, 2.5 is off by 0.5."),
+        ((1, 3, 5), [1, 2, 4], "number 2 of 3, 3 is not it, and 1 more."),
+        (torch.zeros(2, 2), torch.tensor([[0.0, 0.0], [0.0, 1.0]]), "at [1, 1], 0 is off by 1."),
+        (2.5, 2.0, "2.5 is off by 0.5."),
+        ([1.0, 2.0], [1.0, 2.0, 4.0], "expected shape (3,), got (2,)."),
+        (1.0, [1.0, 2.0], "expected 2 values, got 1."),
+        ([1.0, 2.0], 1.0, "expected one value, got 2."),
+        ("two", 2.0, "'two' is not it."),
+        (float("nan"), 2.0, "nan is not a number."),
+        ({1: 2}, 2.0, "a dict is not a number."),
+        ([[True], [False]], [[True], [True]], "at [1, 0], False is not it."),
+        ([("a", "b")], [("a", "c")], "at [0, 1], 'b' is not it."),
+        (np.zeros((2, 3)), torch.zeros(3, 2), "expected shape (3, 2), got (2, 3)."),
+    ],
+    ids=str,
+)
+def test_a_wrong_answer_is_told_which_number_is_off(answer, expected, said, capsys):
+    assert check_answer(answer, expected, hint="look.") is False
+    assert capsys.readouterr().out == f"Not yet: {said} Hint: look.\n"
+
+
+def test_checks_know_infinity_and_what_is_open(capsys):
+    inf = float("inf")
+    assert check_answer(torch.tensor([-inf, 1.0]), torch.tensor([-inf, 1.0]), hint="")
+    assert check_answer(torch.tensor([0.0, 1.0]), torch.tensor([-inf, 1.0]), hint="") is False
+    capsys.readouterr()
+    for answer in (None, ..., [None, 1.0], [torch.ones(2), ...]):
+        assert check_answer(answer, [1.0, 1.0], hint="") is None
+    assert capsys.readouterr().out.count("Open: ") == 4
+    assert check_answer([], [], hint="") is True and check_answer([("a",)], [], hint="") is False
+
+
+def test_tolerance_is_relative_to_the_largest_number_and_none_for_counts():
+    assert check_answer([1000.0, 1.5], [1000.0, 1.0], hint="", tolerance=1e-3) is True
+    assert check_answer([1000.0, 2.5], [1000.0, 1.0], hint="", tolerance=1e-3) is False
+    assert check_answer([1000.0001], [1000], hint="", tolerance=1e-3) is False, "a count is exact"
+    assert check_answer(torch.tensor([3]), torch.tensor([4]), hint="", tolerance=0) is False

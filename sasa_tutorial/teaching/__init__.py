@@ -1,7 +1,7 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
-from sasa_tutorial.teaching.ablations import recorded_study
+from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
 from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
