@@ -11,6 +11,7 @@ tests.
 
 import functools
 import importlib.util
+import math
 import os
 from contextlib import nullcontext
 
@@ -80,17 +81,15 @@ def backward(
     keys, rows, cols = _given(q, k, row, col)
     units, (h, w) = q.shape[0] * q.shape[1], q.shape[3:]
     mean = torch.empty_like(lse)
-    planes = 2 * (reach[0] + reach[1] + 1)
-    offsets = lse.new_empty((units, planes, h, w) if row is not None else 1)
     to_keys = to_k if k is not None else to_q
     run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, out, to_q))
     grid, segments = run.pop("grid"), sizes[-1]
-    # A table a program, and a segment where several hold the same rows; added up here, always in the same order.
-    to_row = lse.new_empty((*grid, segments, *row.shape) if row is not None else 1)
-    to_col = lse.new_empty((*grid, *col.shape) if col is not None else 1)
+    by_row, by_col = 2 * reach[0] + 1, segments * run["CELLS"]
+    offsets = lse.new_empty((units, by_row + by_col, h, w) if row is not None else 1)
+    sums = lse.new_empty((units, segments * by_row + by_col, h, w) if row is not None else 1)
     with _device(q):
         programs.queries_program[grid](
-            *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, to_q, to_row, to_col),
+            *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, sums, to_q),
             *_strides(grad, q, keys, v, out, to_q),
             *sizes,
             **run,
@@ -106,7 +105,19 @@ def backward(
         )
     if row is None or col is None:
         return to_q, to_k, to_v, or_nothing(row, q), or_nothing(col, q)
-    return to_q, to_k, to_v, to_row.sum(dim=(0, 1)).to(row.dtype), to_col.sum(dim=0).to(col.dtype)
+    return to_q, to_k, to_v, *_to_tables(q, sums, row, col, segments)
+
+
+def _to_tables(q: Tensor, sums: Tensor, row: Tensor, col: Tensor, segments: int) -> tuple[Tensor, Tensor]:
+    """The gradients of the tables: queries times the gradients of their logits, summed over window rows or columns."""
+    queries = q.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 1).flatten(2)
+    with torch.autocast(q.device.type, enabled=False):
+        # An image and head at a time, then their sum: one einsum over all of them would copy the sums first.
+        products = torch.bmm(queries, sums.flatten(2).mT).sum(dim=0)
+    d_row, rows = row.shape
+    to_row = products[:d_row, : segments * rows].unflatten(1, (segments, rows)).sum(dim=1)
+    to_col = products[d_row:, segments * rows :][:, : col.shape[1]]
+    return torch.empty_like(row).copy_(to_row), torch.empty_like(col).copy_(to_col)
 
 
 attend = operator("triton", forward, backward)
@@ -144,13 +155,17 @@ def _device(q: Tensor) -> torch.cuda.device | nullcontext:
 
 
 def _vector(tensors: tuple[Tensor, ...]) -> int:
-    """How many channels are 16 bytes, where the channels of every pixel start at a multiple of 16 bytes; else 0."""
-    size = max(x.element_size() for x in tensors)
+    """How many channels a thread reads at once where they lie side by side, 16 bytes at most; 0 if never two.
+
+    The channels of every pixel have to start at a multiple of as many: 12 channels in bfloat16 are 24 bytes, and are
+    read 8 bytes at a time.
+    """
     last = [x for x in tensors if x.stride(2) == 1]
-    aligned = all(
-        x.data_ptr() % 16 == 0 and all(x.stride(i) * x.element_size() % 16 == 0 for i in (0, 1, 3, 4)) for x in last
-    )
-    return 16 // size if last and aligned else 0
+    steps = [x.stride(i) for x in last for i in (0, 1, 3, 4) if x.shape[i] > 1]
+    starts = [x.data_ptr() // x.element_size() for x in last]
+    widest = 16 // max(x.element_size() for x in tensors)
+    vector = math.gcd(widest, *steps, *starts)
+    return vector if last and vector > 1 else 0
 
 
 def _sizes(
@@ -174,7 +189,8 @@ def _sizes(
     blocks = -(-h * -(-w // pixels) // threads)
     # Offsets inside one head of one image; those of image and head are 64 bits in any case.
     ends = (sum((n - 1) * abs(stride) for n, stride in zip(x.shape[2:], x.stride()[2:], strict=True)) for x in tensors)
-    wide = max(*ends, 2 * (reach[0] + reach[1] + 1) * h * w) > LARGEST_INT // 2
+    planes = segments * (2 * reach[0] + 1 + cells)
+    wide = max(*ends, planes * h * w) > LARGEST_INT // 2
     run = {
         "grid": (b * heads * blocks,),
         "d": d,
