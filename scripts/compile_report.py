@@ -73,7 +73,7 @@ class NoDevice:
         self.sm = sm
 
     def get_current_device(self) -> int:
-        return 0
+        return self.sm  # a number of its own for each processor: Triton keeps what it compiled by device
 
     def get_current_stream(self, *_) -> int:
         return 0

@@ -18,7 +18,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from sasa_tutorial.kernels import streaming
 from sasa_tutorial.kernels.operators import empty_lse, operator, or_nothing
+from sasa_tutorial.kernels.triton import launching
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LARGEST_D = 128
@@ -42,13 +44,25 @@ def refuses(q: Tensor, v: Tensor) -> str:
         return f"it needs as many value channels as query channels, got {v.shape[2]} and {q.shape[2]}"
     if q.shape[2] > LARGEST_D:
         return f"it takes at most {LARGEST_D} channels a head, got {q.shape[2]}"
-    return ""
+    return "" if q.device.type == "cpu" else _probed(q.dtype) or _probed(v.dtype)
 
 
 def forward(
     q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
 ) -> tuple[Tensor, Tensor]:
     """The weighted sum of the values in each window, and lse."""
+    what = (q.device, q.dtype, q.shape[2], k is None, row is None)
+    if not launching.failed(what):
+        try:
+            return _forward(q, k, v, row, col, reach)
+        except launching.NotStarted as failure:
+            launching.give_up(what, failure)
+    return streaming.forward(q, k, v, row, col, reach)
+
+
+def _forward(
+    q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
+) -> tuple[Tensor, Tensor]:
     out, lse = torch.empty_like(v), empty_lse(q)
     if q.numel():
         from sasa_tutorial.kernels.triton import programs
@@ -57,7 +71,9 @@ def forward(
         run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
         strides = _strides(q, keys, v, out)
         with _device(q):
-            programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
+            launching.start(
+                programs.forward_program, run.pop("grid"), q, keys, v, rows, cols, out, lse, *strides, *sizes, **run
+            )
     return out, lse
 
 
@@ -73,6 +89,26 @@ def backward(
     reach: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k, v, row and col."""
+    what = (q.device, q.dtype, q.shape[2], k is None, row is None)
+    if not launching.failed(what):
+        try:
+            return _backward(grad, q, k, v, row, col, out, lse, reach)
+        except launching.NotStarted as failure:
+            launching.give_up(what, failure)
+    return streaming.backward(grad, q, k, v, row, col, out, lse, reach)
+
+
+def _backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor,
+    row: Tensor | None,
+    col: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    reach: list[int],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
     if not q.numel():
         return to_q, to_k, to_v, *(torch.zeros_like(or_nothing(table, q)) for table in (row, col))
@@ -87,17 +123,20 @@ def backward(
     by_row, by_col = 2 * reach[0] + 1, segments * run["CELLS"]
     offsets = lse.new_empty((units, by_row + by_col, h, w) if row is not None else 1)
     sums = lse.new_empty((units, segments * by_row + by_col, h, w) if row is not None else 1)
+    if "maxnreg" in run:
+        run["maxnreg"] = 144  # 14 warps: with 16 its loop would spill
     with _device(q):
-        programs.queries_program[grid](
+        launching.start(
+            *(programs.queries_program, grid),
             *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, sums, to_q),
             *_strides(grad, q, keys, v, out, to_q),
             *sizes,
             **run,
         )
         run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, to_keys, to_v))
-        grid = run.pop("grid")
         del run["d_row"], run["C"]
-        programs.keys_program[grid](
+        launching.start(
+            *(programs.keys_program, run.pop("grid")),
             *(grad, q, keys, v, lse, mean, offsets, to_keys, to_v),
             *_strides(grad, q, keys, v, to_keys, to_v),
             *sizes,
@@ -138,7 +177,13 @@ def _problem(interpreting: bool) -> str:
         return "there is no CUDA device"
     if torch.cuda.get_device_capability() < (7, 5):
         return f"Triton needs a Turing device or a newer one, this is a {torch.cuda.get_device_name()}"
-    return ""
+    return launching.probe(torch.float32)
+
+
+@torch.compiler.assume_constant_result
+def _probed(dtype: torch.dtype) -> str:
+    """Why it cannot compute with these numbers on a device that computes with others."""
+    return "" if problem() else launching.probe(dtype)
 
 
 def _given(q: Tensor, k: Tensor | None, row: Tensor | None, col: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,5 +254,5 @@ def _sizes(
         "num_warps": warps,
     }
     if padded <= 8:
-        run["maxnreg"] = 128  # two programs of 128 hide more waiting than one of 255
+        run["maxnreg"] = 128  # 16 warps an SM hide more waiting than 8 with all the registers they could use
     return run, (heads, h, w, *reach, segments)

@@ -22,9 +22,10 @@ from sasa_tutorial.kernels.triton.tiles import (
     LOG2E,
     LOWEST,
     NOTHING,
-    col_offset,
+    anew,
     by_pixel,
     channels,
+    col_offset,
     nearest,
     now,
     own,
@@ -141,8 +142,8 @@ def queries_program(
                 logit = now(tl.sum(query * col_offset(col, c, b, rx, d_row, d)[None, :, None], 1), IN_ORDER)
                 write_plane(offsets + (rows + b) * plane, logit, y, x, h, w, S)
                 by_col = tl.where(cell == n, logit[None, :, :], by_col)
-        left = x + segment * CELLS - rx
         for a in range(rows):
+            left = anew(x + segment * CELLS - rx, IN_ORDER)
             there = y + (a - ry)
             in_row = (there >= 0) & (there < h)
             by_row = -log_total
@@ -175,7 +176,8 @@ def queries_program(
                 b = segment * CELLS + n
                 col_sum = tl.sum(tl.where(cell == n, col_sums, NOTHING), 0)
                 write_plane(sums + (segments * rows + b) * plane, col_sum, y, x, h, w, S)
-                to_query += col_sum[:, None, :] * col_offset(col, c, b, rx, d_row, d)[None, :, None]
+                again = anew(b + 0 * c, IN_ORDER)
+                to_query += col_sum[:, None, :] * col_offset(col, c, again, rx, d_row, d)[None, :, None]
                 to_query = now(to_query, IN_ORDER)
     write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, D, S, P, VECTOR)
 
@@ -207,8 +209,8 @@ def keys_program(
     mean += unit * plane
     offsets += unit * (rows + cols) * plane
     for segment in range(segments):
-        left = x + rx - segment * CELLS - (CELLS - 1)
         for a in range(rows):
+            left = anew(x + rx - segment * CELLS - (CELLS - 1), IN_ORDER)
             there = y - (a - ry)
             in_row = (there >= 0) & (there < h)
             # A column ahead: what the next one needs is on its way while this one is computed.

@@ -22,6 +22,20 @@ def now(x, IN_ORDER: tl.constexpr):
 
 
 @triton.jit
+def anew(x, IN_ORDER: tl.constexpr):
+    """x, whole numbers that do not change in a loop, in a way that the compiler cannot know it.
+
+    What follows from them is computed again in each round. Kept from round to round it would not fit into registers.
+    """
+    if IN_ORDER:
+        if x.dtype == tl.int64:
+            x = tl.inline_asm_elementwise("mov.b64 $0, $1;", "=l,l", [x], dtype=tl.int64, is_pure=False, pack=1)
+        else:
+            x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=tl.int32, is_pure=False, pack=1)
+    return x
+
+
+@triton.jit
 def place(pid, heads, h, w, S: tl.constexpr, P: tl.constexpr, WIDE: tl.constexpr):
     """A number for image and head together, each of them, the pixels of an image; row and first column of its own."""
     groups = (w + S - 1) // S
