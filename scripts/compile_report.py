@@ -34,11 +34,12 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 from sasa_tutorial.kernels.triton import operator as gpu
-from sasa_tutorial.kernels.triton import programs
+from sasa_tutorial.kernels.triton import programs, tiled, tiled_programs
 
 BIN = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 SIDE, HEADS, KERNEL_SIZE = 32, 4, 7
 SMS = (75, 80, 90)
+KINDS = ("forward", "queries", "keys")
 CASES = {
     f"{name} {layout} d={d}": (dtype, layout, d)
     for name, dtype, layout, d in (
@@ -96,16 +97,18 @@ class CompileOnly:
         return launch
 
 
-def compile_programs(sm: int, case: str) -> Iterator[tuple[str, bytes, dict]]:
+def compile_programs(sm: int, case: str, on_matrix_units: bool = False) -> Iterator[tuple[str, bytes, dict]]:
     """Name, binary and options of each program that the forward and the backward pass of a case launch."""
     dtype, layout, d = CASES[case]
     found = []
-    names = ("forward_program", "queries_program", "keys_program")
-    original = {name: getattr(programs, name) for name in names}
+    module, start = (tiled_programs, "tiled_") if on_matrix_units else (programs, "")
+    original = {name: getattr(module, name) for name in (f"{start}{kind}_program" for kind in KINDS)}
+    pays = tiled.pays
     driver.set_active(NoDevice(sm))
     try:
+        tiled.pays = lambda *_: on_matrix_units
         for name, program in original.items():
-            setattr(programs, name, CompileOnly(name, program, found))
+            setattr(module, name, CompileOnly(name, program, found))
         x = torch.zeros(1, HEADS * d, SIDE, SIDE, dtype=dtype)
         if layout == "NHWC":
             x = x.to(memory_format=torch.channels_last)
@@ -115,9 +118,16 @@ def compile_programs(sm: int, case: str) -> Iterator[tuple[str, bytes, dict]]:
         out, lse = gpu.forward(q, q, q, row, col, reach)
         gpu.backward(out, q, q, q, row, col, out, lse, reach)
     finally:
+        tiled.pays = pays
         for name, program in original.items():
-            setattr(programs, name, program)
+            setattr(module, name, program)
     return iter(found)
+
+
+def suits(sm: int, case: str) -> bool:
+    """Whether matrix units are for this case: half precision that the processor's units know, and enough channels."""
+    dtype, _, d = CASES[case]
+    return d >= tiled.FROM_CHANNELS and (dtype == torch.float16 or (dtype == torch.bfloat16 and sm >= 80))
 
 
 def read(name: str, case: str, sm: int, binary: bytes, options: dict) -> Row:
@@ -140,8 +150,22 @@ def read(name: str, case: str, sm: int, binary: bytes, options: dict) -> Row:
         spills=kinds.count("LDL") + kinds.count("STL"),
         stack=int(re.search(r"STACK:(\d+)", usage)[1]),
         registers=int(re.search(r"REG:(\d+)", usage)[1]),
-        a_pixel=round(KERNEL_SIZE * len(body) * options["num_warps"] / (options["S"] * options["P"]), 1),
+        a_pixel=round(rounds(options) * len(body) * options["num_warps"] / own_pixels(options), 1),
     )
+
+
+def rounds(options: dict) -> int:
+    """How often a program goes through its innermost loop: window rows, or tiles."""
+    if "KY" not in options:
+        return KERNEL_SIZE
+    return -(-(options["QY"] + KERNEL_SIZE - 1) // options["KY"]) * -(
+        -(options["QX"] + KERNEL_SIZE - 1) // options["KX"]
+    )
+
+
+def own_pixels(options: dict) -> int:
+    """How many pixels a program computes."""
+    return options["QY"] * options["QX"] if "KY" in options else options["S"] * options["P"]
 
 
 def instructions(sass: str) -> list[tuple[int, str, str]]:
@@ -182,9 +206,10 @@ def main() -> None:
     rows = []
     for case in chosen.case or CASES:
         for sm in chosen.sm or SMS:
-            for name, binary, options in compile_programs(sm, case):
-                rows.append(read(name, case, sm, binary, options))
-                print(f"sm_{sm} {case} {name}", file=sys.stderr)
+            for on_matrix_units in (False, True) if suits(sm, case) else (False,):
+                for name, binary, options in compile_programs(sm, case, on_matrix_units):
+                    rows.append(read(name, case, sm, binary, options))
+                    print(f"sm_{sm} {case} {name}", file=sys.stderr)
     if chosen.json:
         print(json.dumps({"triton": triton.__version__, "rows": [asdict(row) for row in rows]}))
     else:

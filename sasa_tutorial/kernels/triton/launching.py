@@ -7,18 +7,28 @@ backend is offered. What only the real ones run into, such as too little shared 
 """
 
 import functools
+import os
 import subprocess
 import warnings
 from collections.abc import Hashable
+from contextlib import nullcontext
 
 import torch
+from torch import Tensor
 
+LARGEST_INT = 2**31 - 1
 # Why, by what the programs were for: compiling them again would take as long and fail again.
 _FAILED: dict[Hashable, str] = {}
 
 
 class NotStarted(Exception):
     """Why a program could not be compiled or started."""
+
+
+@torch.compiler.assume_constant_result
+def interpreting() -> bool:
+    """Whether Triton runs its programs without compiling them, on CPU tensors, for tests."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
 
 
 @functools.cache
@@ -75,3 +85,18 @@ def give_up(what: Hashable, failure: NotStarted) -> None:
             stacklevel=2,
         )
     _FAILED[what] = str(failure)
+
+
+def given(q: Tensor, k: Tensor | None, row: Tensor | None, col: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """k, row and col. Pointers have to point somewhere: what was not given is q, and not read."""
+    return (q if k is None else k), *(q if table is None else table.contiguous() for table in (row, col))
+
+
+def strides(*tensors: Tensor) -> tuple[int, ...]:
+    """Those of all axes of all tensors, in order."""
+    return tuple(stride for x in tensors for stride in x.stride())
+
+
+def device_of(q: Tensor) -> torch.cuda.device | nullcontext:
+    """Where programs start that are started within the block."""
+    return torch.cuda.device(q.device) if q.device.type == "cuda" else nullcontext()

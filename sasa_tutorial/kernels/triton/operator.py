@@ -12,30 +12,27 @@ tests.
 import functools
 import importlib.util
 import math
-import os
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from sasa_tutorial.kernels import streaming
 from sasa_tutorial.kernels.operators import empty_lse, operator, or_nothing
-from sasa_tutorial.kernels.triton import launching
+from sasa_tutorial.kernels.triton import launching, tiled
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LARGEST_D = 128
 CELLS = 9  # of a window row that are unrolled: the windows of the paper's networks, k = 7, are one segment
-LARGEST_INT = 2**31 - 1
 
 
 def problem() -> str:
     """Why this backend cannot run here; empty where it can."""
-    return _problem(_interpreting())
+    return _problem(launching.interpreting())
 
 
 def refuses(q: Tensor, v: Tensor) -> str:
     """Why it cannot take these tensors; empty where it can."""
-    if q.device.type != "cuda" and not (q.device.type == "cpu" and _interpreting()):
+    if q.device.type != "cuda" and not (q.device.type == "cpu" and launching.interpreting()):
         return f"it computes on CUDA devices, and the tensors are on {q.device}"
     if q.dtype not in DTYPES or v.dtype not in DTYPES:
         other = q.dtype if q.dtype not in DTYPES else v.dtype
@@ -63,14 +60,16 @@ def forward(
 def _forward(
     q: Tensor, k: Tensor | None, v: Tensor, row: Tensor | None, col: Tensor | None, reach: list[int]
 ) -> tuple[Tensor, Tensor]:
+    if q.numel() and tiled.pays(q, v):
+        return tiled.forward(q, k, v, row, col, reach)
     out, lse = torch.empty_like(v), empty_lse(q)
     if q.numel():
         from sasa_tutorial.kernels.triton import programs
 
-        keys, rows, cols = _given(q, k, row, col)
+        keys, rows, cols = launching.given(q, k, row, col)
         run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
-        strides = _strides(q, keys, v, out)
-        with _device(q):
+        strides = launching.strides(q, keys, v, out)
+        with launching.device_of(q):
             launching.start(
                 programs.forward_program, run.pop("grid"), q, keys, v, rows, cols, out, lse, *strides, *sizes, **run
             )
@@ -112,9 +111,12 @@ def _backward(
     to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
     if not q.numel():
         return to_q, to_k, to_v, *(torch.zeros_like(or_nothing(table, q)) for table in (row, col))
+    if tiled.pays(q, v):
+        to_q, to_k, to_v, sums, segments = tiled.backward(grad, q, k, v, row, col, out, lse, reach)
+        return to_q, to_k, to_v, *_to_tables(q, sums, row, col, segments)
     from sasa_tutorial.kernels.triton import programs
 
-    keys, rows, cols = _given(q, k, row, col)
+    keys, rows, cols = launching.given(q, k, row, col)
     units, (h, w) = q.shape[0] * q.shape[1], q.shape[3:]
     mean = torch.empty_like(lse)
     to_keys = to_k if k is not None else to_q
@@ -125,11 +127,11 @@ def _backward(
     sums = lse.new_empty((units, segments * by_row + by_col, h, w) if row is not None else 1)
     if "maxnreg" in run:
         run["maxnreg"] = 144  # 14 warps: with 16 its loop would spill
-    with _device(q):
+    with launching.device_of(q):
         launching.start(
             *(programs.queries_program, grid),
             *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, sums, to_q),
-            *_strides(grad, q, keys, v, out, to_q),
+            *launching.strides(grad, q, keys, v, out, to_q),
             *sizes,
             **run,
         )
@@ -138,17 +140,17 @@ def _backward(
         launching.start(
             *(programs.keys_program, run.pop("grid")),
             *(grad, q, keys, v, lse, mean, offsets, to_keys, to_v),
-            *_strides(grad, q, keys, v, to_keys, to_v),
+            *launching.strides(grad, q, keys, v, to_keys, to_v),
             *sizes,
             **run,
         )
-    if row is None or col is None:
-        return to_q, to_k, to_v, or_nothing(row, q), or_nothing(col, q)
     return to_q, to_k, to_v, *_to_tables(q, sums, row, col, segments)
 
 
-def _to_tables(q: Tensor, sums: Tensor, row: Tensor, col: Tensor, segments: int) -> tuple[Tensor, Tensor]:
+def _to_tables(q: Tensor, sums: Tensor, row: Tensor | None, col: Tensor | None, segments: int) -> tuple[Tensor, Tensor]:
     """The gradients of the tables: queries times the gradients of their logits, summed over window rows or columns."""
+    if row is None or col is None:
+        return or_nothing(row, q), or_nothing(col, q)
     queries = q.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 1).flatten(2)
     with torch.autocast(q.device.type, enabled=False):
         # An image and head at a time, then their sum: one einsum over all of them would copy the sums first.
@@ -160,11 +162,6 @@ def _to_tables(q: Tensor, sums: Tensor, row: Tensor, col: Tensor, segments: int)
 
 
 attend = operator("triton", forward, backward)
-
-
-@torch.compiler.assume_constant_result
-def _interpreting() -> bool:
-    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
 
 
 @functools.cache
@@ -184,19 +181,6 @@ def _problem(interpreting: bool) -> str:
 def _probed(dtype: torch.dtype) -> str:
     """Why it cannot compute with these numbers on a device that computes with others."""
     return "" if problem() else launching.probe(dtype)
-
-
-def _given(q: Tensor, k: Tensor | None, row: Tensor | None, col: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Pointers have to point somewhere: what was not given is q, and not read."""
-    return (q if k is None else k), *(q if table is None else table.contiguous() for table in (row, col))
-
-
-def _strides(*tensors: Tensor) -> tuple[int, ...]:
-    return tuple(stride for x in tensors for stride in x.stride())
-
-
-def _device(q: Tensor) -> torch.cuda.device | nullcontext:
-    return torch.cuda.device(q.device) if q.device.type == "cuda" else nullcontext()
 
 
 def _vector(tensors: tuple[Tensor, ...]) -> int:
@@ -235,7 +219,7 @@ def _sizes(
     # Offsets inside one head of one image; those of image and head are 64 bits in any case.
     ends = (sum((n - 1) * abs(stride) for n, stride in zip(x.shape[2:], x.stride()[2:], strict=True)) for x in tensors)
     planes = segments * (2 * reach[0] + 1 + cells)
-    wide = max(*ends, planes * h * w) > LARGEST_INT // 2
+    wide = max(*ends, planes * h * w) > launching.LARGEST_INT // 2
     run = {
         "grid": (b * heads * blocks,),
         "d": d,
@@ -249,7 +233,7 @@ def _sizes(
         "TABLES": row is not None,
         "WIDE": wide,
         "VECTOR": min(padded, _vector(tensors)),
-        "IN_ORDER": not _interpreting(),
+        "IN_ORDER": not launching.interpreting(),
         "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
         "num_warps": warps,
     }
