@@ -48,6 +48,7 @@ CASES = {
         ("bf16", torch.bfloat16, "NHWC", 8),
         ("bf16", torch.bfloat16, "NHWC", 16),
         ("bf16", torch.bfloat16, "NHWC", 32),
+        ("fp16", torch.float16, "NHWC", 16),
     )
 }
 
@@ -156,16 +157,14 @@ def read(name: str, case: str, sm: int, binary: bytes, options: dict) -> Row:
 
 def rounds(options: dict) -> int:
     """How often a program goes through its innermost loop: window rows, or tiles."""
-    if "KY" not in options:
+    if "N" not in options:
         return KERNEL_SIZE
-    return -(-(options["QY"] + KERNEL_SIZE - 1) // options["KY"]) * -(
-        -(options["QX"] + KERNEL_SIZE - 1) // options["KX"]
-    )
+    return (options["QY"] + KERNEL_SIZE - 1) * -(-(options["QX"] + KERNEL_SIZE - 1) // options["N"])
 
 
 def own_pixels(options: dict) -> int:
     """How many pixels a program computes."""
-    return options["QY"] * options["QX"] if "KY" in options else options["S"] * options["P"]
+    return options["QY"] * options["QX"] if "N" in options else options["S"] * options["P"]
 
 
 def instructions(sass: str) -> list[tuple[int, str, str]]:

@@ -1,8 +1,8 @@
 """Starting the programs on matrix units, and when to: `operator.py` asks here first.
 
-Rectangles are 4 x 8 pixels and walk in tiles of 2 x 16: with windows of 7 x 7, whose union is 10 x 14, five tiles of
-which 88 % are in it. A query meets 160 keys for the 49 it sees. 8 x 8 pixels would load half as much and meet 256, and
-what a program spends its time with is arithmetic on logits, not loads.
+Rectangles are 4 x 8 pixels. The union of their 7 x 7 windows is 10 x 14, and in ten runs of 16 pixels a query meets 160
+keys for the 49 it sees. 8 x 8 pixels would load half as much, and each would meet 224: a program spends its time with
+arithmetic on logits, not with loads.
 """
 
 import torch
@@ -11,17 +11,17 @@ from torch import Tensor
 from sasa_tutorial.kernels.operators import empty_lse, or_nothing
 from sasa_tutorial.kernels.triton import launching
 
-OWN, WALKED = (4, 8), (2, 16)  # rows and columns of a rectangle, and of the tiles its program walks through
-WARPS = 2  # each has 16 rows of the matrices, the fewest there are for matrix units
-FROM_CHANNELS = 16  # what the units multiply at a time
+OWN, RUN = (4, 8), 16  # rows and columns of a rectangle, and how many pixels of a row its program meets at a time
+WARPS = 1  # two would share the arithmetic on logits, and repeat all the rest of a run
+FROM_CHANNELS = 9  # the units multiply 16 at a time; up to 8 are computed in half the instructions without them
 
 
 def pays(q: Tensor, v: Tensor) -> bool:
     """Whether to take these programs for such tensors rather than a thread a pixel.
 
     An estimate until somebody has timed both: by the instructions issued for a pixel (data/results/triton-compile.md)
-    they are fewer from 16 channels on in half precision, while in float32 matrix units would round to TF32, which is
-    the user's to allow, and without them everything would be multiplied three times over for nothing.
+    they are fewer from 9 channels on (which both pad to 16) in half precision. In float32 the units would round to
+    TF32, which is the user's to allow, and without them everything would be multiplied three times over for nothing.
     """
     if q.device.type != "cuda" or q.dtype != v.dtype or q.shape[2] < FROM_CHANNELS:
         return False
@@ -75,7 +75,7 @@ def backward(
 
     to_q, to_k, to_v = (torch.empty_like(or_nothing(x, q)) for x in (q, k, v))
     keys, rows, cols = launching.given(q, k, row, col)
-    segments = -(-(OWN[1] + 2 * reach[1]) // WALKED[1])
+    segments = -(-(OWN[1] + 2 * reach[1]) // RUN)
     mean, offsets, sums = torch.empty_like(lse), _planes(lse, row, reach, 1), _planes(lse, row, reach, segments)
     to_keys = to_k if k is not None else to_q
     grid, numbers, run = _sizes(q, k, row, reach, (grad, q, keys, v, out, to_q, to_keys, to_v))
@@ -110,7 +110,7 @@ def _sizes(
     """The grid, the numbers of a program, and what it is compiled for."""
     b, heads, d, h, w = q.shape
     blocks = -(-h // OWN[0]) * -(-w // OWN[1])
-    segments = -(-(OWN[1] + 2 * reach[1]) // WALKED[1])
+    segments = -(-(OWN[1] + 2 * reach[1]) // RUN)
     # Steps from plane to plane are 32 bits where all of them are.
     wide = (segments * (2 * reach[0] + 1) + 2 * reach[1] + 1) * h * w > launching.LARGEST_INT
     run = {
@@ -118,7 +118,9 @@ def _sizes(
         "d_row": 0 if row is None else len(row),
         "D": max(16, 1 << (d - 1).bit_length()),
         "A": max(16, 1 << (2 * max(reach)).bit_length()),
-        **dict(zip(("QY", "QX", "KY", "KX"), OWN + WALKED, strict=True)),
+        "QY": OWN[0],
+        "QX": OWN[1],
+        "N": RUN,
         "CONTENT": k is not None,
         "TABLES": row is not None,
         "WIDE": wide,

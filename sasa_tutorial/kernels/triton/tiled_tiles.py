@@ -46,6 +46,13 @@ def load_pixels(base, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr):
 
 
 @triton.jit
+def load_run(base, y, x, sc, sy, sx, w, d: tl.constexpr, D: tl.constexpr):
+    """The matrix (N, D) of the pixels at columns x of row y, one number, which is inside the image."""
+    mask = ((x >= 0) & (x < w))[:, None] & (tl.arange(0, D) < d)[None, :]  # the same in every row of the image
+    return tl.load(pointers(base, y + 0 * x, x, sc, sy, sx, D), mask=mask, other=0.0)
+
+
+@triton.jit
 def store_pixels(base, b_pixels, y, x, sc, sy, sx, h, w, d: tl.constexpr, D: tl.constexpr):
     """The reverse, in the type of the numbers there."""
     mask = ((y < h) & (x < w))[:, None] & (tl.arange(0, D) < d)[None, :]
