@@ -24,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +107,7 @@ def compile_programs(sm: int, case: str, on_matrix_units: bool = False) -> Itera
     original = {name: getattr(module, name) for name in (f"{start}{kind}_program" for kind in KINDS)}
     pays = tiled.pays
     driver.set_active(NoDevice(sm))
+    warnings.filterwarnings("error", "local attention goes on in plain PyTorch")  # what does not compile is said here
     try:
         tiled.pays = lambda *_: on_matrix_units
         for name, program in original.items():
