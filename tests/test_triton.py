@@ -40,9 +40,14 @@ alone = pytest.mark.skipif(INTERPRETING, reason="about a process without the int
 @interprets
 @readable
 def test_everything_here_holds_in_the_interpreter():
+    in_the_interpreter(__file__)
+
+
+def in_the_interpreter(file):
+    """Runs the tests of a file once more, in a process in which Triton interprets its programs on the CPU."""
     variables = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", file],
         capture_output=True,
         text=True,
         timeout=600,
