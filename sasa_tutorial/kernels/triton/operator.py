@@ -218,7 +218,7 @@ def _sizes(
     blocks = -(-h * -(-w // pixels) // threads)
     # Offsets inside one head of one image; those of image and head are 64 bits in any case.
     ends = (sum((n - 1) * abs(stride) for n, stride in zip(x.shape[2:], x.stride()[2:], strict=True)) for x in tensors)
-    planes = segments * (2 * reach[0] + 1 + cells)
+    planes, vector = segments * (2 * reach[0] + 1 + cells), _vector(tensors)
     wide = max(*ends, planes * h * w) > launching.LARGEST_INT // 2
     run = {
         "grid": (b * heads * blocks,),
@@ -232,7 +232,8 @@ def _sizes(
         "CONTENT": k is not None,
         "TABLES": row is not None,
         "WIDE": wide,
-        "VECTOR": min(padded, _vector(tensors)),
+        "VECTOR": min(padded, vector),
+        "LAST": sum(1 << i for i, x in enumerate(tensors) if vector and x.stride(2) == 1),
         "IN_ORDER": not launching.interpreting(),
         "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
         "num_warps": warps,

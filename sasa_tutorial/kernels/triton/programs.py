@@ -10,8 +10,9 @@ segments and rows are not, so that one compiled program serves all windows of ab
 
 Where the columns of an image lie side by side, loads are one number wide on purpose: pointers are not specialized on
 their alignment, because wide loads along a row would have the compiler choose layouts in which the sums cross threads.
-Where the channels lie side by side, each thread reads those of its pixel 16 bytes at a time. The strides of channels
-are constants of a compiled program: the channels of a pixel are one address and constant distances from it.
+Where the channels lie side by side, each thread reads those of its pixel 16 bytes at a time: VECTOR numbers, for the
+tensors whose bit of LAST is set. Strides, called after tensor and axis (qb, qh, qc, qy, qx), are no constants, so that
+one compiled program serves all image sizes.
 """
 
 import triton
@@ -50,12 +51,16 @@ def forward_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr, LAST: tl.constexpr,
 ):  # fmt: skip
     """out and lse of S P queries, by an online softmax: one window row's segment after the other."""
+    q_wide: tl.constexpr = VECTOR * (LAST >> 0 & 1)
+    k_wide: tl.constexpr = VECTOR * (LAST >> 1 & 1)
+    v_wide: tl.constexpr = VECTOR * (LAST >> 2 & 1)
+    o_wide: tl.constexpr = VECTOR * (LAST >> 3 & 1)
     unit, image, head, plane, y, x = place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR) * LOG2E
+    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, q_wide) * LOG2E
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
     seen_by = cell + s[None, :, None]  # cell n of pixel s is in the column n + s of a segment
     most = tl.full([S, P], LOWEST, tl.float32)
@@ -77,7 +82,7 @@ def forward_program(
                 inside = in_row & (left + j >= 0) & (left + j < w)
                 dots = tl.zeros([S, P], tl.float32)
                 if CONTENT:
-                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)
+                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, k_wide)
                     dots = now(tl.sum(query * key[None, :, :], 1), IN_ORDER)
                 logits = tl.where((seen_by == j) & inside[None, None, :], dots[None, :, :], logits)
             if TABLES:
@@ -91,13 +96,13 @@ def forward_program(
             total = total * fade + tl.sum(weights, 0)
             mixed = mixed * fade[:, None, :]
             for j in tl.static_range(CELLS + S - 1):
-                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
+                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, v_wide)
                 weight = tl.sum(tl.where(seen_by == j, weights, NOTHING), 0)
                 seen = (s <= j) & (j - s < CELLS)
                 mixed += tl.where(seen[:, None, None], weight[:, None, :] * value[None, :, :], NOTHING)
                 mixed = now(mixed, IN_ORDER)
     total = tl.where(total > 0, total, 1.0)  # only where there is no pixel
-    write(out + image * ob + head * oh, mixed / total[:, None, :], c, y, x, oc, oy, ox, h, w, d, D, S, P, VECTOR)
+    write(out + image * ob + head * oh, mixed / total[:, None, :], c, y, x, oc, oy, ox, h, w, d, D, S, P, o_wide)
     write_plane(lse + unit * plane, (most + tl.log2(total)) * LN2, y, x, h, w, S)
 
 
@@ -109,7 +114,7 @@ def queries_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, d_row: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, C: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr, LAST: tl.constexpr,
 ):  # fmt: skip
     """The gradient of S P queries, and what the rest of the backward pass needs of them, in float32 planes.
 
@@ -119,13 +124,19 @@ def queries_program(
     sums: the gradients of its logits, summed over each row of its window (a plane a segment) and over each column.
         The gradients of the tables are their products with the queries, which the caller leaves to a library.
     """
+    g_wide: tl.constexpr = VECTOR * (LAST >> 0 & 1)
+    q_wide: tl.constexpr = VECTOR * (LAST >> 1 & 1)
+    k_wide: tl.constexpr = VECTOR * (LAST >> 2 & 1)
+    v_wide: tl.constexpr = VECTOR * (LAST >> 3 & 1)
+    o_wide: tl.constexpr = VECTOR * (LAST >> 4 & 1)
+    t_wide: tl.constexpr = VECTOR * (LAST >> 5 & 1)
     unit, image, head, plane, y, x = place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c, cell = tl.arange(0, S), channels(D, WIDE), tl.arange(0, C)[:, None, None]
-    upstream = own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P, VECTOR)  # (S, D, P)
-    result = own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P, VECTOR)
+    upstream = own(grad + image * gb + head * gh, c, y, x, gc, gy, gx, h, w, d, D, S, P, g_wide)  # (S, D, P)
+    result = own(out + image * ob + head * oh, c, y, x, oc, oy, ox, h, w, d, D, S, P, o_wide)
     average = tl.sum(upstream * result, 1)  # (S, P)
     write_plane(mean + unit * plane, average, y, x, h, w, S)
-    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, VECTOR) * LOG2E
+    query = own(q + image * qb + head * qh, c, y, x, qc, qy, qx, h, w, d, D, S, P, q_wide) * LOG2E
     keys, values = k + image * kb + head * kh, v + image * vb + head * vh
     log_total = read_plane(lse + unit * plane, y, x, h, w, S, P) * LOG2E
     rows, cols = 2 * ry + 1, segments * CELLS
@@ -157,9 +168,9 @@ def queries_program(
                 sees = seen[:, None] & (segment * CELLS + j - s <= 2 * rx)[:, None] & inside[None, :]
                 logit = by_row + tl.sum(tl.where(seen_by == j, by_col, NOTHING), 0)
                 if CONTENT:
-                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, VECTOR)  # (D, P)
+                    key = read_column(keys, c, there, left + j, kc, ky, kx, h, w, d, D, P, k_wide)  # (D, P)
                     logit += tl.sum(query * key[None, :, :], 1)
-                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, VECTOR)
+                value = read_column(values, c, there, left + j, vc, vy, vx, h, w, d, D, P, v_wide)
                 weight = tl.exp2(tl.where(sees, logit, float("-inf")))
                 to_logit = tl.where(sees, weight * (tl.sum(upstream * value[None, :, :], 1) - average), 0.0)
                 if CONTENT:
@@ -179,7 +190,7 @@ def queries_program(
                 again = anew(b + 0 * c, IN_ORDER)
                 to_query += col_sum[:, None, :] * col_offset(col, c, again, rx, d_row, d)[None, :, None]
                 to_query = now(to_query, IN_ORDER)
-    write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, D, S, P, VECTOR)
+    write(to_q + image * tb + head * th, to_query, c, y, x, tc, ty, tx, h, w, d, D, S, P, t_wide)
 
 
 @triton.jit(do_not_specialize=AS_THEY_ARE)
@@ -190,18 +201,24 @@ def keys_program(
     heads, h, w, ry, rx, segments,
     d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr,
     CELLS: tl.constexpr, CONTENT: tl.constexpr, TABLES: tl.constexpr, WIDE: tl.constexpr,
-    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr,
+    IN_ORDER: tl.constexpr, VECTOR: tl.constexpr, LAST: tl.constexpr,
 ):  # fmt: skip
     """The gradients of S P keys and values: each gathers from the queries that see it, so nothing is added atomically.
 
     A key is in cell (a, b) of the query that lies at minus the offset of that cell.
     """
+    g_wide: tl.constexpr = VECTOR * (LAST >> 0 & 1)
+    q_wide: tl.constexpr = VECTOR * (LAST >> 1 & 1)
+    k_wide: tl.constexpr = VECTOR * (LAST >> 2 & 1)
+    v_wide: tl.constexpr = VECTOR * (LAST >> 3 & 1)
+    t_wide: tl.constexpr = VECTOR * (LAST >> 4 & 1)
+    u_wide: tl.constexpr = VECTOR * (LAST >> 5 & 1)
     unit, image, head, plane, y, x = place(tl.program_id(0), heads, h, w, S, P, WIDE)
     s, c = tl.arange(0, S), channels(D, WIDE)
-    value = own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P, VECTOR)  # (S, D, P)
+    value = own(v + image * vb + head * vh, c, y, x, vc, vy, vx, h, w, d, D, S, P, v_wide)  # (S, D, P)
     to_value = tl.zeros([S, D, P], tl.float32)
     if CONTENT:
-        key = own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P, VECTOR) * LOG2E
+        key = own(k + image * kb + head * kh, c, y, x, kc, ky, kx, h, w, d, D, S, P, k_wide) * LOG2E
         to_key = tl.zeros([S, D, P], tl.float32)
     queries, upstreams = q + image * qb + head * qh, grad + image * gb + head * gh
     rows, cols = 2 * ry + 1, segments * CELLS
@@ -214,12 +231,12 @@ def keys_program(
             there = y - (a - ry)
             in_row = (there >= 0) & (there < h)
             # A column ahead: what the next one needs is on its way while this one is computed.
-            query = read_column(queries, c, there, left, qc, qy, qx, h, w, d, D, P, VECTOR)  # (D, P)
-            upstream = read_column(upstreams, c, there, left, gc, gy, gx, h, w, d, D, P, VECTOR)
+            query = read_column(queries, c, there, left, qc, qy, qx, h, w, d, D, P, q_wide)  # (D, P)
+            upstream = read_column(upstreams, c, there, left, gc, gy, gx, h, w, d, D, P, g_wide)
             for j in tl.static_range(CELLS + S - 1):
                 if j < CELLS + S - 2:
-                    next_query = read_column(queries, c, there, left + j + 1, qc, qy, qx, h, w, d, D, P, VECTOR)
-                    next_upstream = read_column(upstreams, c, there, left + j + 1, gc, gy, gx, h, w, d, D, P, VECTOR)
+                    next_query = read_column(queries, c, there, left + j + 1, qc, qy, qx, h, w, d, D, P, q_wide)
+                    next_upstream = read_column(upstreams, c, there, left + j + 1, gc, gy, gx, h, w, d, D, P, g_wide)
                 inside = in_row & (left + j >= 0) & (left + j < w)  # (P)
                 pixel = nearest(there, h) * w + nearest(left + j, w)
                 n = s + (CELLS - 1 - j)  # the cell of the segment in which the query in this column has pixel s
@@ -244,5 +261,5 @@ def keys_program(
                 if j < CELLS + S - 2:
                     query, upstream = next_query, next_upstream
     if CONTENT:
-        write(to_k + image * tb + head * th, to_key, c, y, x, tc, ty, tx, h, w, d, D, S, P, VECTOR)
-    write(to_v + image * ub + head * uh, to_value, c, y, x, uc, uy, ux, h, w, d, D, S, P, VECTOR)
+        write(to_k + image * tb + head * th, to_key, c, y, x, tc, ty, tx, h, w, d, D, S, P, t_wide)
+    write(to_v + image * ub + head * uh, to_value, c, y, x, uc, uy, ux, h, w, d, D, S, P, u_wide)

@@ -99,7 +99,7 @@ def read_column(
     """
     y, x = nearest(y, h), nearest(x, w)
     steps = y * sy + x * sx
-    if VECTOR > 0 and sc == 1:
+    if VECTOR > 0:
         i, wide = wide_pointers(base + steps, D, VECTOR)
         if d == D:
             return tl.reshape(tl.load(wide), [D, P]).to(tl.float32)
@@ -141,7 +141,7 @@ def write(
         steps = y * sy + (x + n) * sx
         mine = (y < h) & (x + n < w)
         column = tl.sum(tl.where(s == n, tile, NOTHING), 0)  # (D, P)
-        if VECTOR > 0 and sc == 1:
+        if VECTOR > 0:
             i, wide = wide_pointers(base + steps, D, VECTOR)
             tl.store(wide, tl.reshape(column, [D // VECTOR, VECTOR, P]), mask=(i < d)[:, :, None] & mine[None, None, :])
         else:
