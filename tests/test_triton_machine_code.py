@@ -1,4 +1,4 @@
-"""What the installed Triton's compiler makes of the programs: no threads that wait for each other, no numbers in memory.
+"""What the installed Triton's compiler makes of the programs: no waiting for each other, no numbers in local memory.
 
 Layouts are the compiler's choice and change with its version; a change that costs half the speed breaks no other test.
 SASA_SKIP_COMPILING=1 leaves this out: it takes a minute and is about the compiler, not about values.
@@ -34,7 +34,11 @@ def test_loops_have_no_barriers_and_spill_no_more_than_is_written_down(sm, case,
         text=True,
         timeout=900,
         cwd=ROOT,
-        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "TRITON_CACHE_DIR": str(tmp_path),
+            "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{ROOT}",
+        },
     )
     assert found.returncode == 0, found.stderr[-3000:]
     rows = json.loads(found.stdout)["rows"]
