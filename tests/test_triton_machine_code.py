@@ -28,6 +28,7 @@ SPILLS = {("queries", "fp32 NCHW d=8"): 60, ("keys", "fp32 NCHW d=8"): 10}
 @compiles
 @pytest.mark.parametrize(("sm", "case"), [(75, "fp32 NHWC d=8"), (90, "fp32 NCHW d=8")])
 def test_loops_have_no_barriers_and_spill_no_more_than_is_written_down(sm, case, tmp_path):
+    path = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(ROOT)]  # another Triton may have been put in front
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "scripts/compile_report.py", "--sm", str(sm), "--case", case, "--json"],
         capture_output=True,

@@ -73,6 +73,13 @@ def test_64_bit_offsets_and_a_second_run_give_the_same_bits(on_matrix_units, mon
 
 
 @computes
+def test_large_offsets_stay_finite(on_matrix_units):
+    q, k, v, row, col = inputs(d=16, h=3, w=4)
+    out = gpu.forward(q, k, v, 300 * row, 300 * col, [1, 1])[0]
+    assert out.isfinite().all() and out.abs().max() <= v.abs().max() + 1e-4
+
+
+@computes
 def test_lse_is_that_of_a_thread_a_pixel(monkeypatch):
     arguments = inputs(d=16, h=5, w=9)
     found = []
