@@ -35,11 +35,7 @@ def test_loops_have_no_barriers_and_spill_no_more_than_is_written_down(sm, case,
         text=True,
         timeout=900,
         cwd=ROOT,
-        env={
-            **os.environ,
-            "TRITON_CACHE_DIR": str(tmp_path),
-            "PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{ROOT}",
-        },
+        env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(path)},
     )
     assert found.returncode == 0, found.stderr[-3000:]
     rows = json.loads(found.stdout)["rows"]

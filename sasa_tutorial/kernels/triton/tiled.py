@@ -13,14 +13,14 @@ from sasa_tutorial.kernels.triton import launching
 
 OWN, RUN = (4, 8), 16  # rows and columns of a rectangle, and how many pixels of a row its program meets at a time
 WARPS = 1  # two would share the arithmetic on logits, and repeat all the rest of a run
-FROM_CHANNELS = 9  # the units multiply 16 at a time; up to 8 are computed in half the instructions without them
+FROM_CHANNELS = 9  # the units multiply 16 at a time; for up to 8, a thread a pixel is as good
 
 
 def pays(q: Tensor, v: Tensor) -> bool:
     """Whether to take these programs for such tensors rather than a thread a pixel.
 
     An estimate until somebody has timed both: by the instructions issued for a pixel (data/results/triton-compile.md)
-    they are fewer from 9 channels on (which both pad to 16) in half precision. In float32 the units would round to
+    all three together are two thirds of the others at 16 channels, to which both pad from 9 on, and a third at 32. In float32 the units would round to
     TF32, which is the user's to allow, and without them everything would be multiplied three times over for nothing.
     """
     if q.device.type != "cuda" or q.dtype != v.dtype or q.shape[2] < FROM_CHANNELS:
