@@ -20,15 +20,15 @@ def pays(q: Tensor, v: Tensor) -> bool:
     """Whether to take these programs for such tensors rather than a thread a pixel.
 
     An estimate until somebody has timed both: by the instructions issued for a pixel (data/results/triton-compile.md)
-    all three together are two thirds of the others at 16 channels, to which both pad from 9 on, and a third at 32. In float32 the units would round to
-    TF32, which is the user's to allow, and without them everything would be multiplied three times over for nothing.
+    all three together are two thirds of the others at 16 channels, to which both pad from 9 on, and a third at 32. In
+    float32 the units would round to TF32, which is the user's to allow, and without them everything would be multiplied
+    three times over for nothing; so it is on a T4, for whose units Triton has no code any more.
     """
     if q.device.type != "cuda" or q.dtype != v.dtype or q.shape[2] < FROM_CHANNELS:
         return False
-    capability = torch.cuda.get_device_capability(q.device)
-    if q.dtype == torch.float16:
-        return capability >= (7, 5)
-    return capability >= (8, 0) and (q.dtype == torch.bfloat16 or precision(q) == "tf32")
+    if torch.cuda.get_device_capability(q.device) < (8, 0):
+        return False
+    return q.dtype in (torch.bfloat16, torch.float16) or precision(q) == "tf32"
 
 
 def precision(q: Tensor) -> str:
