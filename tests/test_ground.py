@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from sasa_tutorial.notebook_runner.records import fingerprint
 
 from sasa_tutorial import devices, paths
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import Held, locked, read_checked, write_whole, written_whole
 from sasa_tutorial.notebook_runner.notebooks import Notebook
+from sasa_tutorial.notebook_runner.outcomes import Executions
 from sasa_tutorial.training.provenance import library_fingerprint
 from sasa_tutorial.training.run import train
 from tests.conftest import ROOT
@@ -42,7 +42,7 @@ def test_a_changed_source_is_other_code_for_runs_and_for_notebooks(package, tmp_
     notebook = Notebook(path=tmp_path, title="", question="", cells=())
 
     def found():
-        return library_fingerprint(), fingerprint(notebook, {})
+        return library_fingerprint(), Executions(tmp_path).fingerprint(notebook, "smoke", 0)
 
     before = found()
     assert before == found()

@@ -11,30 +11,31 @@ tests.
 
 import functools
 import importlib.util
-import os
-from contextlib import nullcontext
+import math
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
 
+from sasa_tutorial.kernels import streaming
 from sasa_tutorial.kernels.inputs import Inputs
 from sasa_tutorial.kernels.operators import empty_lse, operator
+from sasa_tutorial.kernels.triton import launching, tiled
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LARGEST_D = 128
 CELLS = 9  # of a window row that are unrolled: the windows of the paper's networks, k = 7, are one segment
-LARGEST_INT = 2**31 - 1
 
 
 def why_unavailable() -> str:
     """Why this backend cannot run here; empty where it can."""
-    return _problem(_interpreting())
+    return _problem(launching.interpreting())
 
 
 def refuses(inputs: Inputs) -> str:
     """Why it cannot take these tensors; empty where it can."""
     q, v = inputs.q, inputs.v
-    if q.device.type != "cuda" and not (q.device.type == "cpu" and _interpreting()):
+    if q.device.type != "cuda" and not (q.device.type == "cpu" and launching.interpreting()):
         return f"it computes on CUDA devices, and the tensors are on {q.device}"
     if q.dtype not in DTYPES or v.dtype not in DTYPES:
         other = q.dtype if q.dtype not in DTYPES else v.dtype
@@ -43,70 +44,113 @@ def refuses(inputs: Inputs) -> str:
         return f"it needs as many value channels as query channels, got {v.shape[2]} and {q.shape[2]}"
     if q.shape[2] > LARGEST_D:
         return f"it takes at most {LARGEST_D} channels a head, got {q.shape[2]}"
-    return ""
+    return "" if q.device.type == "cpu" else _probed(q.dtype) or _probed(v.dtype)
 
 
 def forward(inputs: Inputs, reach: list[int]) -> tuple[Tensor, Tensor]:
     """The weighted sum of the values in each window, and lse."""
+    what = _kind(inputs)
+    if not launching.failed(what):
+        try:
+            return _forward(inputs, reach)
+        except launching.NotStarted as failure:
+            launching.give_up(what, failure)
+    return streaming.forward(inputs, reach)
+
+
+def _kind(inputs: Inputs) -> tuple[Hashable, ...]:
+    """What programs are compiled for: where one kind does not start, another may."""
+    q, k, _, row, _ = inputs
+    return q.device, q.dtype, q.shape[2], k is None, row is None
+
+
+def _forward(inputs: Inputs, reach: list[int]) -> tuple[Tensor, Tensor]:
     q, k, v, row, col = inputs
+    if q.numel() and tiled.pays(q, v):
+        return tiled.forward(inputs, reach)
     out, lse = torch.empty_like(v), empty_lse(q)
     if q.numel():
         from sasa_tutorial.kernels.triton import programs
 
-        keys, rows, cols = _given(q, k, row, col)
+        keys, rows, cols = launching.given(q, k, row, col)
         run, sizes = _sizes(q, k, row, reach, (q, keys, v, out))
-        strides = _strides(q, keys, v, out)
-        with _device(q):
-            programs.forward_program[run.pop("grid")](q, keys, v, rows, cols, out, lse, *strides, *sizes, **run)
+        strides = launching.strides(q, keys, v, out)
+        with launching.device_of(q):
+            launching.start(
+                programs.forward_program, run.pop("grid"), q, keys, v, rows, cols, out, lse, *strides, *sizes, **run
+            )
     return out, lse
 
 
 def backward(grad: Tensor, inputs: Inputs, out: Tensor, lse: Tensor, reach: list[int]) -> Inputs:
     """The gradients."""
+    what = _kind(inputs)
+    if not launching.failed(what):
+        try:
+            return _backward(grad, inputs, out, lse, reach)
+        except launching.NotStarted as failure:
+            launching.give_up(what, failure)
+    return streaming.backward(grad, inputs, out, lse, reach)
+
+
+def _backward(grad: Tensor, inputs: Inputs, out: Tensor, lse: Tensor, reach: list[int]) -> Inputs:
     q, k, v, row, col = inputs
     to_q, to_k, to_v = (None if x is None else torch.empty_like(x) for x in (q, k, v))
     if not q.numel():
         return Inputs(to_q, to_k, to_v, *(None if table is None else torch.zeros_like(table) for table in (row, col)))
+    if tiled.pays(q, v):
+        to_q, to_k, to_v, sums, segments = tiled.backward(grad, inputs, out, lse, reach)
+        return Inputs(to_q, to_k, to_v, *_to_tables(q, sums, row, col, segments))
     from sasa_tutorial.kernels.triton import programs
 
-    keys, rows, cols = _given(q, k, row, col)
+    keys, rows, cols = launching.given(q, k, row, col)
     units, (h, w) = q.shape[0] * q.shape[1], q.shape[3:]
     mean = torch.empty_like(lse)
-    planes = 2 * (reach[0] + reach[1] + 1)
-    offsets = lse.new_empty((units, planes, h, w) if row is not None else 1)
     to_keys = to_k if k is not None else to_q
     run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, out, to_q))
     grid, segments = run.pop("grid"), sizes[-1]
-    # A table a program, and a segment where several hold the same rows; added up here, always in the same order.
-    to_row = lse.new_empty((*grid, segments, *row.shape) if row is not None else 1)
-    to_col = lse.new_empty((*grid, *col.shape) if col is not None else 1)
-    with _device(q):
-        programs.queries_program[grid](
-            *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, to_q, to_row, to_col),
-            *_strides(grad, q, keys, v, out, to_q),
+    by_row, by_col = 2 * reach[0] + 1, segments * run["CELLS"]
+    offsets = lse.new_empty((units, by_row + by_col, h, w) if row is not None else 1)
+    sums = lse.new_empty((units, segments * by_row + by_col, h, w) if row is not None else 1)
+    if "maxnreg" in run:
+        run["maxnreg"] = 144  # 14 warps: with 16 its loop would spill
+    with launching.device_of(q):
+        launching.start(
+            *(programs.queries_program, grid),
+            *(grad, q, keys, v, rows, cols, out, lse, mean, offsets, sums, to_q),
+            *launching.strides(grad, q, keys, v, out, to_q),
             *sizes,
             **run,
         )
         run, sizes = _sizes(q, k, row, reach, (grad, q, keys, v, to_keys, to_v))
-        grid = run.pop("grid")
         del run["d_row"], run["C"]
-        programs.keys_program[grid](
+        launching.start(
+            *(programs.keys_program, run.pop("grid")),
             *(grad, q, keys, v, lse, mean, offsets, to_keys, to_v),
-            *_strides(grad, q, keys, v, to_keys, to_v),
+            *launching.strides(grad, q, keys, v, to_keys, to_v),
             *sizes,
             **run,
         )
+    return Inputs(to_q, to_k, to_v, *_to_tables(q, sums, row, col, segments))
+
+
+def _to_tables(
+    q: Tensor, sums: Tensor, row: Tensor | None, col: Tensor | None, segments: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of the tables: queries times the gradients of their logits, summed over window rows or columns."""
     if row is None or col is None:
-        return Inputs(to_q, to_k, to_v, None, None)
-    return Inputs(to_q, to_k, to_v, to_row.sum(dim=(0, 1)).to(row.dtype), to_col.sum(dim=0).to(col.dtype))
+        return None, None
+    queries = q.to(torch.float32, memory_format=torch.contiguous_format).flatten(0, 1).flatten(2)
+    with torch.autocast(q.device.type, enabled=False):
+        # An image and head at a time, then their sum: one einsum over all of them would copy the sums first.
+        products = torch.bmm(queries, sums.flatten(2).mT).sum(dim=0)
+    d_row, rows = row.shape
+    to_row = products[:d_row, : segments * rows].unflatten(1, (segments, rows)).sum(dim=1)
+    to_col = products[d_row:, segments * rows :][:, : col.shape[1]]
+    return torch.empty_like(row).copy_(to_row), torch.empty_like(col).copy_(to_col)
 
 
 attend = operator("triton", forward, backward)
-
-
-@torch.compiler.assume_constant_result
-def _interpreting() -> bool:
-    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
 
 
 @functools.cache
@@ -119,30 +163,27 @@ def _problem(interpreting: bool) -> str:
         return "there is no CUDA device"
     if torch.cuda.get_device_capability() < (7, 5):
         return f"Triton needs a Turing device or a newer one, this is a {torch.cuda.get_device_name()}"
-    return ""
+    return launching.probe(torch.float32)
 
 
-def _given(q: Tensor, k: Tensor | None, row: Tensor | None, col: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Pointers have to point somewhere: what was not given is q, and not read."""
-    return (q if k is None else k), *(q if table is None else table.contiguous() for table in (row, col))
-
-
-def _strides(*tensors: Tensor) -> tuple[int, ...]:
-    return tuple(stride for x in tensors for stride in x.stride())
-
-
-def _device(q: Tensor) -> torch.cuda.device | nullcontext:
-    return torch.cuda.device(q.device) if q.device.type == "cuda" else nullcontext()
+@torch.compiler.assume_constant_result
+def _probed(dtype: torch.dtype) -> str:
+    """Why it cannot compute with these numbers on a device that computes with others."""
+    return "" if why_unavailable() else launching.probe(dtype)
 
 
 def _vector(tensors: tuple[Tensor, ...]) -> int:
-    """How many channels are 16 bytes, where the channels of every pixel start at a multiple of 16 bytes; else 0."""
-    size = max(x.element_size() for x in tensors)
+    """How many channels a thread reads at once where they lie side by side, 16 bytes at most; 0 if never two.
+
+    The channels of every pixel have to start at a multiple of as many: 12 channels in bfloat16 are 24 bytes, and are
+    read 8 bytes at a time.
+    """
     last = [x for x in tensors if x.stride(2) == 1]
-    aligned = all(
-        x.data_ptr() % 16 == 0 and all(x.stride(i) * x.element_size() % 16 == 0 for i in (0, 1, 3, 4)) for x in last
-    )
-    return 16 // size if last and aligned else 0
+    steps = [x.stride(i) for x in last for i in (0, 1, 3, 4) if x.shape[i] > 1]
+    starts = [x.data_ptr() // x.element_size() for x in last]
+    widest = 16 // max(x.element_size() for x in tensors)
+    vector = math.gcd(widest, *steps, *starts)
+    return vector if last and vector > 1 else 0
 
 
 def _sizes(
@@ -166,7 +207,8 @@ def _sizes(
     blocks = -(-h * -(-w // pixels) // threads)
     # Offsets inside one head of one image; those of image and head are 64 bits in any case.
     ends = (sum((n - 1) * abs(stride) for n, stride in zip(x.shape[2:], x.stride()[2:], strict=True)) for x in tensors)
-    wide = max(*ends, 2 * (reach[0] + reach[1] + 1) * h * w) > LARGEST_INT // 2
+    planes, vector = segments * (2 * reach[0] + 1 + cells), _vector(tensors)
+    wide = max(*ends, planes * h * w) > launching.LARGEST_INT // 2
     run = {
         "grid": (b * heads * blocks,),
         "d": d,
@@ -179,11 +221,12 @@ def _sizes(
         "CONTENT": k is not None,
         "TABLES": row is not None,
         "WIDE": wide,
-        "VECTOR": min(padded, _vector(tensors)),
-        "IN_ORDER": not _interpreting(),
+        "VECTOR": min(padded, vector),
+        "LAST": sum(1 << i for i, x in enumerate(tensors) if vector and x.stride(2) == 1),
+        "IN_ORDER": not launching.interpreting(),
         "enable_fp_fusion": True,  # a product and its sum in one step, the more exact one
         "num_warps": warps,
     }
     if padded <= 8:
-        run["maxnreg"] = 128  # two programs of 128 hide more waiting than one of 255
+        run["maxnreg"] = 128  # 16 warps an SM hide more waiting than 8 with all the registers they could use
     return run, (heads, h, w, *reach, segments)

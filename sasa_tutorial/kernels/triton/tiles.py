@@ -22,6 +22,20 @@ def now(x, IN_ORDER: tl.constexpr):
 
 
 @triton.jit
+def anew(x, IN_ORDER: tl.constexpr):
+    """x, whole numbers that do not change in a loop, in a way that the compiler cannot know it.
+
+    What follows from them is computed again in each round. Kept from round to round it would not fit into registers.
+    """
+    if IN_ORDER:
+        if x.dtype == tl.int64:
+            x = tl.inline_asm_elementwise("mov.b64 $0, $1;", "=l,l", [x], dtype=tl.int64, is_pure=False, pack=1)
+        else:
+            x = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=tl.int32, is_pure=False, pack=1)
+    return x
+
+
+@triton.jit
 def place(pid, heads, h, w, S: tl.constexpr, P: tl.constexpr, WIDE: tl.constexpr):
     """A number for image and head together, each of them, the pixels of an image; row and first column of its own."""
     groups = (w + S - 1) // S
@@ -35,6 +49,12 @@ def place(pid, heads, h, w, S: tl.constexpr, P: tl.constexpr, WIDE: tl.constexpr
 
 
 @triton.jit
+def nearest(position, side):
+    """The nearest row or column inside the image."""
+    return tl.minimum(tl.maximum(position, 0), side - 1)
+
+
+@triton.jit
 def channels(D: tl.constexpr, WIDE: tl.constexpr):
     c = tl.arange(0, D)
     if WIDE:
@@ -43,8 +63,33 @@ def channels(D: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
+def by_pixel(starts, steps):
+    """The pointers (rows, P): starts (rows) + steps (P or (rows, P)), said to run along P.
+
+    They need not, so this is no statement about memory but about who reads: the compiler gives the axis that looks the
+    most contiguous to neighbouring threads. Left alone, Triton 3.6 chooses the channels, and every tile then goes
+    through shared memory with a barrier to where it is used. Loads stay one number wide, because nothing is known about
+    the alignment. The hint has to stand where the sum does: on the argument of a function it is lost.
+    """
+    return tl.max_contiguous(starts[:, None] + steps, (1, 2))
+
+
+@triton.jit
+def wide_pointers(pixels, D: tl.constexpr, VECTOR: tl.constexpr):
+    """(D / VECTOR, VECTOR, P) pointers to the channels of a pixel for each thread, where those lie side by side.
+
+    Pixels start at a multiple of VECTOR numbers, so that a thread moves VECTOR of them at a time; P comes second for
+    the reason `by_pixel` gives.
+    """
+    BYTES: tl.constexpr = VECTOR * pixels.dtype.element_ty.primitive_bitwidth // 8
+    i = tl.arange(0, D // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]  # (D / VECTOR, VECTOR)
+    pointers = tl.multiple_of(pixels[None, None, :] + i[:, :, None], (1, BYTES, 1))
+    return i, tl.max_contiguous(pointers, (1, VECTOR, 2))
+
+
+@triton.jit
 def read_column(
-    base, c, y, x, sc: tl.constexpr, sy, sx, h, w,
+    base, c, y, x, sc, sy, sx, h, w,
     d: tl.constexpr, D: tl.constexpr, P: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The channels (D, P) of one pixel for each thread; outside the image those of the nearest pixel inside.
@@ -52,18 +97,16 @@ def read_column(
     Its weight is 0 there, and it lies in the same window as the cell it stands for, so that what is not a number
     spreads no further than it does in the equation. Loads without a mask cost one instruction less each.
     """
-    y, x = tl.minimum(tl.maximum(y, 0), h - 1), tl.minimum(tl.maximum(x, 0), w - 1)
-    pixels = base + (y * sy + x * sx)
-    if VECTOR > 0 and sc == 1:
-        # Channels lie side by side: each thread reads those of its pixel, 16 bytes at a time.
-        i = tl.arange(0, D // VECTOR)[:, None] * VECTOR + tl.arange(0, VECTOR)[None, :]
-        wide = tl.multiple_of(pixels[None, None, :] + i[:, :, None], (1, 16, 1))
+    y, x = nearest(y, h), nearest(x, w)
+    steps = y * sy + x * sx
+    if VECTOR > 0:
+        i, wide = wide_pointers(base + steps, D, VECTOR)
         if d == D:
             return tl.reshape(tl.load(wide), [D, P]).to(tl.float32)
         else:
             there = (i < d)[:, :, None] & (0 * y == 0)[None, None, :]
             return tl.reshape(tl.load(wide, mask=there, other=0.0), [D, P]).to(tl.float32)
-    pointers = pixels[None, :] + c[:, None] * sc
+    pointers = by_pixel(base + c * sc, steps[None, :])
     if d == D:
         return tl.load(pointers).to(tl.float32)
     else:
@@ -72,7 +115,7 @@ def read_column(
 
 @triton.jit
 def own(
-    base, c, y, x, sc: tl.constexpr, sy, sx, h, w,
+    base, c, y, x, sc, sy, sx, h, w,
     d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr, VECTOR: tl.constexpr,
 ):  # fmt: skip
     """The channels (S, D, P) of a program's own pixels, whose first column is x.
@@ -88,13 +131,21 @@ def own(
 
 
 @triton.jit
-def write(base, tile, c, y, x, sc, sy, sx, h, w, d: tl.constexpr, S: tl.constexpr):
+def write(
+    base, tile, c, y, x, sc, sy, sx, h, w,
+    d: tl.constexpr, D: tl.constexpr, S: tl.constexpr, P: tl.constexpr, VECTOR: tl.constexpr,
+):  # fmt: skip
     """The reverse of `own`."""
     s = tl.arange(0, S)[:, None, None]
-    for i in tl.static_range(S):
-        pointers = (base + (y * sy + (x + i) * sx))[None, :] + c[:, None] * sc
-        mine = (c < d)[:, None] & ((y < h) & (x + i < w))[None, :]
-        tl.store(pointers, tl.sum(tl.where(s == i, tile, NOTHING), 0), mask=mine)
+    for n in tl.static_range(S):
+        steps = y * sy + (x + n) * sx
+        mine = (y < h) & (x + n < w)
+        column = tl.sum(tl.where(s == n, tile, NOTHING), 0)  # (D, P)
+        if VECTOR > 0:
+            i, wide = wide_pointers(base + steps, D, VECTOR)
+            tl.store(wide, tl.reshape(column, [D // VECTOR, VECTOR, P]), mask=(i < d)[:, :, None] & mine[None, None, :])
+        else:
+            tl.store(by_pixel(base + c * sc, steps[None, :]), column, mask=(c < d)[:, None] & mine[None, :])
 
 
 @triton.jit
