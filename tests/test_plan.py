@@ -22,9 +22,9 @@ SETTINGS = {
     "smoke": '"depth": 14, "width": 0.125, "train_images": 3200, "validation_images": 1000, "test_images": 1000, '
     '"epochs": 3, "batch_size": 32, "peak_lr": 0.1, "warmup": 0.15, '
     f'{_RECIPE}"label_smoothing": 0.1, "ema_decay": 0.0, "padding": 4, {_END}false',
-    "laptop": '"depth": 26, "width": 0.25, "train_images": 14000, "validation_images": 2000, "test_images": 2000, '
-    '"epochs": 3, "batch_size": 32, "peak_lr": 0.1, "warmup": 0.1, '
-    f'{_RECIPE}"label_smoothing": 0.0, "ema_decay": 0.0, "padding": 0, {_END}false',
+    "laptop": '"depth": 26, "width": 0.25, "train_images": 30000, "validation_images": null, "test_images": null, '
+    '"epochs": 2, "batch_size": 64, "peak_lr": 0.1, "warmup": 0.1, '
+    f'{_RECIPE}"label_smoothing": 0.0, "ema_decay": 0.0, "padding": 0, {_END}true',
     "evening": f'"depth": 26, "width": 0.25, {_EVERY_IMAGE}"epochs": 8, "batch_size": 64, "peak_lr": 0.1, '
     f'"warmup": 0.1, {_RECIPE}"label_smoothing": 0.0, "ema_decay": 0.99, "padding": 4, {_END}true',
     "gpu": f'"depth": 26, "width": 0.5, {_EVERY_IMAGE}"epochs": 12, "batch_size": 256, "peak_lr": 0.2, '
