@@ -56,7 +56,7 @@ def finished(build: Path) -> Counter:
 
 def everything_once(build: Path) -> None:
     found = finished(build)
-    assert len(found) == len(planned_runs("smoke", STUDIES)) == 12
+    assert len(found) == len(planned_runs("smoke", STUDIES)) == 15
     assert set(found.values()) == {1}
 
 
@@ -98,7 +98,7 @@ def test_two_processes_share_the_grid(tmp_path):
         process.join(300)
     assert [process.exitcode for process in pair] == [0, 0]
     everything_once(tmp_path)
-    assert said(tmp_path).count("finished: validation") == 12, "no run may be trained twice"
+    assert said(tmp_path).count("finished: validation") == 15, "no run may be trained twice"
 
 
 def test_what_has_been_recorded_since_the_list_was_made_is_not_trained_again(tmp_path, monkeypatch):
