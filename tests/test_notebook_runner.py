@@ -261,10 +261,11 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
     write_notebook(folder, "03_slow", "# 03", second, "import time; time.sleep(600)")  # begins when 01 has ended
     pids = [folder / "first-pids", folder / "second-pids"]
     script = f"""if True:
-        import sys
+        import signal, sys
         from pathlib import Path
         from sasa_tutorial import paths
         from sasa_tutorial.notebook_runner import run_series
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores Ctrl-C
         paths.PACKAGE = Path({str(package)!r})
         try:
             run_series(profile="smoke", folder=Path({str(folder)!r}), out=Path({str(out)!r}), side_by_side=2)
