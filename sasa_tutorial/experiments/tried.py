@@ -1,7 +1,7 @@
-"""What was tried before the recipe of `evening` was fixed: one change at a time against one reference.
+"""What is tried before the recipe of `evening` is fixed: each change against the same network without it.
 
 The reference is the recipe as it was before, for four epochs: fewer turn the order around. All choices are made on the
-validation images, and one seed each is a hint, not a verdict: seeds differ by about half a point.
+validation images, and one seed each is a hint, not a verdict.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ TRIED = Study(
     name="tried",
     question="Under which recipe does attention learn where to look, in the time of an evening?",
     source="",
-    trend="Every variant changes one setting of the recipe as it was before.",
+    trend="Every variant changes what its name says of the recipe as it was before, and nothing else.",
     entries=(
         _relative(),
         _relative("float32", bfloat16=False),
