@@ -71,12 +71,26 @@ def processor_name() -> str:
 
 
 def computing(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:
-    """bfloat16 autocast on a GPU that has it in hardware, and where it is asked for on such a CPU; else float32.
+    """Autocast to the half precision that suits the device: bfloat16 on a GPU that has it in hardware, float16 on an
+    older one, bfloat16 on a CPU that has it where that is asked for; else none, float32.
 
-    Older GPUs and most CPUs emulate bfloat16 and are slower with it.
+    Softmax, norms and loss stay in float32. Hardware without bfloat16 emulates it and is slower with it.
     """
-    asked = on_gpu(device) or bfloat16
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=asked and bfloat16_in_hardware(device))
+    half = half_precision(device, bfloat16=bfloat16)
+    return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
+
+
+def half_precision(device: torch.device, *, bfloat16: bool = False) -> torch.dtype | None:
+    """In which 16-bit numbers `computing` computes, None for none."""
+    if on_gpu(device):
+        return torch.bfloat16 if bfloat16_in_hardware(device) else torch.float16
+    return torch.bfloat16 if bfloat16 and bfloat16_in_hardware(device) else None
+
+
+def loss_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """What keeps gradients in the range of float16, whose smallest number is 6e-8; it does nothing where `computing`
+    does not use float16."""
+    return torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
 
 
 def bfloat16_in_hardware(device: torch.device) -> bool:

@@ -158,11 +158,8 @@ def test_the_loop_is_the_one_of_the_textbook(images):
 def test_averaged_weights_are_the_ones_evaluated(images):
     training = prepare(images, replace(RECIPE, ema_decay=0.5), steps=3)
     seen = []
-    step = training.averaged.update_parameters
-    training.averaged.update_parameters = lambda model: (
-        seen.append(model.network.classifier.bias.clone()),
-        step(model),
-    )
+    update = training.averaged.update
+    training.averaged.update = lambda: (seen.append(training.model.network.classifier.bias.clone()), update())
     training.run(StopRequest())
     expected = seen[0]
     for bias in seen[1:]:

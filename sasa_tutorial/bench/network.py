@@ -15,7 +15,7 @@ from sasa_tutorial.bench.timing import Times, interleaved
 from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
-from sasa_tutorial.training.step import training_step
+from sasa_tutorial.training.step import TrainingStep
 
 BASELINE = "convolution"
 NETWORKS = (BASELINE, "local_attention", "relative_offsets")  # names in cifar_models()
@@ -89,12 +89,13 @@ def step_of(name: str, setting: NetworkSetting) -> Callable[..., None]:
     model.to(device, memory_format=torch.channels_last).train()
     # A small rate: the same images again and again must not make the numbers overflow.
     optimizer = optimizer_for(model, Recipe(epochs=1, batch_size=setting.batch, peak_lr=0.01))
+    train = TrainingStep(model, optimizer, label_smoothing=0.1)
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.randint(0, 100, (setting.batch,)).to(device)
 
     def step(count: int | None = None) -> None:
-        training_step(model, optimizer, images[:count], labels[:count], label_smoothing=0.1)
+        train(images[:count], labels[:count])
 
     return step
 

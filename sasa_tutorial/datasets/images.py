@@ -1,5 +1,6 @@
 """Labelled images as plain tensors, in memory, eight bits a value; and what a network is trained and scored on."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
@@ -42,9 +43,15 @@ def normalise(
     images: Tensor, mean: Sequence[float] = CIFAR100_MEAN, std: Sequence[float] = CIFAR100_STD
 ) -> Float[Tensor, "b 3 h w"]:
     """From uint8, 0 to 255, to zero mean and unit standard deviation in each channel of the data set, as float32."""
-    std = torch.tensor(std, device=images.device)[:, None, None]
-    mean = torch.tensor(mean, device=images.device)[:, None, None]
-    return images.float() * (1 / (255 * std)) - mean / std
+    factor, shift = _affine(tuple(mean), tuple(std), images.device)
+    return images.float() * factor - shift
+
+
+@functools.cache
+def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `normalise` multiplies by and subtracts. Kept: bringing numbers to a GPU would make every step wait."""
+    deviation = torch.tensor(std, device=device)[:, None, None]
+    return 1 / (255 * deviation), torch.tensor(mean, device=device)[:, None, None] / deviation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

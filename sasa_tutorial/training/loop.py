@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sasa_tutorial.datasets import ImageSet, TrainingSet
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
+from sasa_tutorial.training.averaging import Average
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.logbook import EpochLine, Logbook
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for, set_rates
-from sasa_tutorial.training.step import training_step
+from sasa_tutorial.training.step import TrainingStep
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -69,11 +70,7 @@ class Training:
         self.identity, self.checkpoint = identity, checkpoint
         self.report: Callable[[EpochLine], None] = print
         self.model = with_global_batch_norm(model, processes.device) if processes.count > 1 else model
-        self.averaged = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-            if recipe.ema_decay
-            else None
-        )
+        self.averaged = Average(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if recipe.compile:
             self.model.compile()
         self.replica = processes.wrap(self.model)
@@ -122,7 +119,13 @@ class Training:
             Stopped: `stop` was made; the run is saved.
         """
         recipe, share = self.recipe, self.processes.share(self.recipe.batch_size)
-        settings = {"label_smoothing": recipe.label_smoothing, "bfloat16": recipe.bfloat16}
+        step = TrainingStep(
+            self.replica,
+            self.optimizer,
+            label_smoothing=recipe.label_smoothing,
+            bfloat16=recipe.bfloat16,
+            capture=recipe.capture and on_gpu(self.processes.device) and self.processes.count == 1,
+        )
         saved = time.monotonic()
         steps_done(self.logbook.step)
         while self.logbook.step < self.steps:
@@ -134,9 +137,9 @@ class Training:
                 started = time.monotonic()
                 set_rates(self.optimizer, learning_rate(recipe, self.logbook.step, self.steps))
                 pixels, labels = next(batches)
-                self.log[index] = training_step(self.replica, self.optimizer, pixels, labels, **settings)
+                self.log[index] = step(pixels, labels)
                 if self.averaged is not None:
-                    self.averaged.update_parameters(self.model)
+                    self.averaged.update()
                 # Reading a loss makes the CPU wait for the GPU: every step on a CPU, every 50th on a GPU.
                 if self.processes.device.type == "cpu" or (index + 1) % 50 == 0 or index + 1 == last:
                     self._check_losses(index + 1)

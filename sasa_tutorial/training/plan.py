@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class Plan:
         """The settings of network, data and recipe, flat, as a record keeps them."""
         profile = self.profile
         network = {**profile.network_settings, **self.options}
-        return network | profile.image_settings | asdict(profile.recipe) | ({"steps": self.steps} if self.steps else {})
+        return (
+            network | profile.image_settings | profile.recipe.settings | ({"steps": self.steps} if self.steps else {})
+        )
 
     @property
     def identity(self) -> str:

@@ -5,40 +5,58 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sasa_tutorial.devices import computing
+from sasa_tutorial.devices import computing, loss_scaler
+from sasa_tutorial.training.capture import Captured
 
 
-def training_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pixels: Float[Tensor, "b 3 h w"],
-    labels: Int64[Tensor, " b"],
-    *,
-    label_smoothing: float = 0.0,
-    bfloat16: bool = False,
-) -> Float[Tensor, "3"]:
-    """Forward, loss, backward, update.
+class TrainingStep:
+    """Forward, loss, backward, update: one call is one step.
 
     Args:
-        model: in training mode.
-        optimizer: of its parameters, with the learning rates of this step.
-        pixels: normalised images, on the device of the model.
-        labels: their classes.
+        model: in training mode, on one device.
+        optimizer: of its parameters, with the learning rates of the step at every call.
         label_smoothing: probability mass spread over all classes.
         bfloat16: compute in it on a CPU that has it, too.
-
-    Returns:
-        The loss before the update in nats, the number of images whose label came first, the Euclidean norm of all
-        gradients: on the device, so that no step has to wait for the one before.
+        capture: on a GPU, record forward and backward once and replay the recording: the same kernels on the same
+            numbers, started all at once. All calls must then have tensors of one shape.
     """
-    with computing(pixels.device, bfloat16=bfloat16):
-        logits = model(pixels.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    with torch.no_grad():  # before the update: the optimizer may change gradients in place
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        correct = (logits.argmax(dim=1) == labels).sum()
-        numbers = torch.stack((loss.detach().float(), correct.float(), norm.float()))
-    optimizer.step()
-    return numbers
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        label_smoothing: float = 0.0,
+        bfloat16: bool = False,
+        capture: bool = False,
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.label_smoothing, self.bfloat16 = label_smoothing, bfloat16
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.scaler = loss_scaler(self.parameters[0].device)
+        self.backward = Captured(self._backward) if capture else self._backward
+
+    def __call__(self, pixels: Float[Tensor, "b 3 h w"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "3"]:
+        """One step on normalised images, on the device of the model, and their classes.
+
+        Returns:
+            The loss before the update in nats, the number of images whose label came first, the Euclidean norm of all
+            gradients: on the device, so that no step has to wait for the one before.
+        """
+        numbers = self.backward(pixels, labels)
+        self.scaler.unscale_(self.optimizer)
+        with torch.no_grad():  # before the update: the optimizer may change gradients in place
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+            numbers = torch.cat((numbers, norm.float()[None]))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return numbers
+
+    def _backward(self, pixels: Tensor, labels: Tensor) -> Float[Tensor, "2"]:
+        with computing(pixels.device, bfloat16=self.bfloat16):
+            logits = self.model(pixels.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        return torch.stack((loss.detach().float(), correct.float()))
