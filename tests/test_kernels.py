@@ -257,3 +257,16 @@ def test_on_a_gpu_the_numbers_are_those_of_the_cpu(backend, dtype, tolerance):
     found = kernels.local_attention(*on_gpu, kernel_size=5, backend=backend)
     assert (found.cpu().double() - reference(arguments, 5)).abs().max() < tolerance
     assert all(g.isfinite().all() for g in torch.autograd.grad(found.square().sum(), on_gpu))
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_autocast_around_a_backend_changes_none_of_its_numbers(backend):
+    arguments = [x.requires_grad_() for x in inputs(dtype=torch.float32)]
+
+    def numbers():
+        out = kernels.local_attention(*arguments, kernel_size=3, backend=backend)
+        return out, *torch.autograd.grad(out, arguments, torch.ones_like(out))
+
+    expected = numbers()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(numbers(), expected, strict=True))

@@ -47,12 +47,15 @@ def register(
     hints = get_type_hints(kind)
     tensors = ", ".join(f"{'Tensor' if hints[field] is Tensor else 'Tensor?'} {field}" for field in kind._fields)
 
+    # A backend computes in the numbers it was given, or wider ones: autocast would narrow its sums again.
     def run_forward(*arguments):
-        return forward(kind(*arguments[:count]), *arguments[count:])
+        with torch.autocast(arguments[0].device.type, enabled=False):
+            return forward(kind(*arguments[:count]), *arguments[count:])
 
     def run_backward(grad, *arguments):
         inputs, (out, lse, *numbers) = kind(*arguments[:count]), arguments[count:]
-        return tuple(_or_nothing(g, grad) for g in backward(grad, inputs, out, lse, *numbers))
+        with torch.autocast(grad.device.type, enabled=False):
+            return tuple(_or_nothing(g, grad) for g in backward(grad, inputs, out, lse, *numbers))
 
     run = torch.library.custom_op(
         f"sasa_tutorial::{name}",
