@@ -46,6 +46,8 @@ _relative = partial(_tried, "relative_offsets")
 _external = partial(_tried, "external_attention")
 _augmented = partial(_tried, "augmented_convolution")
 _convolution = partial(_tried, "convolution")
+_global = partial(_tried, "global_attention")
+_stem = partial(_tried, "attention_stem")
 _FREE = {"table_decay": 0.0}
 
 TRIED = Study(
@@ -85,6 +87,21 @@ TRIED = Study(
         _relative("sinusoids in queries and keys instead", {"positions": "absolute_qk"}),
         _external("memories start 4 x as large", **_FREE, table_start=4.0),
         _convolution("padding 2", padding=2),
+        _convolution("half the rate", peak_lr=0.05),
+        _convolution("4 x the rate", peak_lr=0.4),
+        _relative("half the rate", peak_lr=0.05),
+        _relative("tables do not decay, 2 x their rate", **_FREE, table_rate=2.0),
+        _relative("twice the decay of kernels", weight_decay=1e-3),
+        _relative("warm-up twice as long", warmup=0.2),
+        _global(),
+        _global("queries and keys begin √3 x as large", {"query_gain": 3**0.5}),
+        _global("twice the rate", peak_lr=0.2),
+        _stem(),
+        _stem("tables do not decay, 8 x their rate", **_FREE, table_rate=8.0),
+        _augmented(
+            "queries and keys √3 x as large, tables 8 x their rate", {"query_gain": 3**0.5}, **_FREE, table_rate=8.0
+        ),
+        _external("twice the rate", peak_lr=0.2),
     ),
     reference="relative offsets: as before",
     metric="val_top1",
