@@ -8,8 +8,7 @@ from pathlib import Path
 
 from sasa_tutorial.devices import gpu_available
 from sasa_tutorial.selftest.job import Job
-from sasa_tutorial.selftest.machine import cores
-from sasa_tutorial.selftest.processes import last_line, module_command, wait_until
+from sasa_tutorial.selftest.processes import cores, last_line, module_command, wait_until
 from sasa_tutorial.selftest.report import Report
 from sasa_tutorial.training.records import committed_records, local_records
 

@@ -1,7 +1,7 @@
 """What a stage is told: where to write, how long it may take, on what it computes."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -25,7 +25,3 @@ class Job:
     def folder(self) -> Path:
         """Where the report is."""
         return Path(self.out)
-
-    def until(self, seconds: float) -> "Job":
-        """The same with at most so many seconds from now on."""
-        return replace(self, deadline=min(self.deadline, time.time() + seconds))

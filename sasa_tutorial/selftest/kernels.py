@@ -5,19 +5,21 @@ compile, and so that one that breaks its process (a segmentation fault, an illeg
 """
 
 import json
+import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from typing import Any
 
 from sasa_tutorial.devices import gpu_available
 from sasa_tutorial.selftest.job import Job
-from sasa_tutorial.selftest.machine import cores
-from sasa_tutorial.selftest.processes import how_it_ended, last_line, module_command
+from sasa_tutorial.selftest.processes import cores, how_it_ended, last_line, module_command
 from sasa_tutorial.selftest.report import Report
 
 MOST_WORKERS = 8  # each has a CUDA context of half a gigabyte
 TRIAL_SECONDS = 45.0  # one that takes longer hangs
+LATE_SECONDS = 10.0  # how long a trial may go on when the time is up: its programs are perhaps being compiled
 START_SECONDS = 90.0  # of a process until its first trial
 MOST_RESTARTS = 6  # of one process
 
@@ -64,7 +66,7 @@ class Tally:
         ran = sum(self.counts.values())
         if not self.counts["well"] and not self.counts["failed"]:
             self.report.failure("no trial ended in the time there was")
-        counted = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("well", "failed", "skipped"))
+        counted = ", ".join(f"{self.counts[kind]} {kind}" for kind in ("well", "failed", "skipped", "unfinished"))
         return f"{ran} of {self.total or 'unknown'} trials ran: {counted}"
 
 
@@ -75,7 +77,7 @@ def _follow(job: Job, first: int, step: int, tally: Tally) -> None:
             return
         told = {"first": first, "step": step, "seed": job.seed, "deadline": job.deadline}
         at, code, said = _listen(told, tally)
-        if code == 0:
+        if code == 0 or job.left <= 0:
             return
         if at is None:
             tally.fail(f"a process that tries kernels did not begin: {how_it_ended(code)}, {said[:200]}")
@@ -99,9 +101,14 @@ def _listen(told: dict[str, Any], tally: Tally) -> tuple[int | None, int, str]:
     process.stdin.write(json.dumps(told))
     process.stdin.close()
     begun: dict[str, Any] | None = None
-    at, seconds = None, START_SECONDS
-    alarm = threading.Timer(seconds, process.kill)
-    alarm.start()
+    at = None
+
+    def kill_after(seconds: float) -> threading.Timer:
+        alarm = threading.Timer(min(seconds, told["deadline"] - time.time() + LATE_SECONDS), process.kill)
+        alarm.start()
+        return alarm
+
+    alarm = kill_after(START_SECONDS)
     for line in process.stdout:
         try:
             event = json.loads(line)
@@ -113,11 +120,13 @@ def _listen(told: dict[str, Any], tally: Tally) -> tuple[int | None, int, str]:
         else:
             tally.add(event["name"], event["verdict"], event["text"], event["seconds"])
             begun = None
-        alarm = threading.Timer(TRIAL_SECONDS, process.kill)
-        alarm.start()
+        alarm = kill_after(TRIAL_SECONDS)
     code = process.wait()
     alarm.cancel()
     reader.join(timeout=2)
-    if begun is not None:
+    late = time.time() > told["deadline"]
+    if begun is not None and late and code == -signal.SIGKILL:
+        tally.add(begun["name"], "unfinished", "the time was up")
+    elif begun is not None:
         tally.add(begun["name"], "failed", f"its process ended with {how_it_ended(code)}: {last_line(errors)[:200]}")
     return at, code, last_line(errors)

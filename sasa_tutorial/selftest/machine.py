@@ -1,6 +1,5 @@
 """What this machine is, and which backends run on it."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -13,8 +12,8 @@ from sasa_tutorial import kernels, paths
 from sasa_tutorial.devices import bfloat16_in_hardware, device_name, on_gpu, resolve_device
 from sasa_tutorial.kernels.dispatch import BACKENDS, FASTEST
 from sasa_tutorial.selftest.job import Job
+from sasa_tutorial.selftest.processes import cores
 from sasa_tutorial.selftest.report import Report
-from sasa_tutorial.training.provenance import commit
 
 BY_HAND = ("einops", "jaxtyping", "safetensors", "scipy", "click", "filelock", "torchvision")
 
@@ -59,6 +58,15 @@ def versions() -> dict[str, str | None]:
     }
 
 
+def commit() -> str | None:
+    """Of the checkout; None where unknown."""
+    try:
+        from sasa_tutorial.training.provenance import commit as found
+    except ImportError:  # training needs packages that kernels do without
+        return None
+    return found()
+
+
 def about(device: torch.device) -> dict[str, object]:
     """The device, and what is on either side of it."""
     facts: dict[str, object] = {
@@ -75,11 +83,6 @@ def about(device: torch.device) -> dict[str, object]:
         facts["multiprocessors"] = properties.multi_processor_count
         facts["driver"] = driver()
     return facts
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def driver() -> str | None:

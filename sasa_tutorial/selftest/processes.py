@@ -46,6 +46,11 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _signal(group: int, number: int) -> None:
     try:
         os.killpg(group, number)

@@ -14,7 +14,9 @@ from sasa_tutorial.devices import on_gpu, resolve_device
 from sasa_tutorial.selftest import layer_times, step_times
 from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.report import Report, one_line
+from sasa_tutorial.selftest.warm import warm
 
+WARMING = 0.4  # share of the time, at most, in which programs are compiled side by side, on a GPU
 LEAST_SECONDS = 3.0  # below that nothing new is begun
 
 Measure = Callable[[float, Report], None]
@@ -25,6 +27,10 @@ def run(job: Job, report: Report) -> str:
     device = resolve_device("auto")
     planned = plan(device)
     done = 0
+    if on_gpu(device):
+        begun, seconds = time.monotonic(), WARMING * job.left
+        ended = warm(len(planned), seconds)
+        report.line(f"[compiling beforehand: {ended} processes ended within {time.monotonic() - begun:.1f} s]\n")
     for index, (title, measure) in enumerate(planned):
         if job.left < LEAST_SECONDS:
             report.note(f"no time for {', '.join(title for title, _ in planned[index:])}")
