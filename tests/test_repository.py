@@ -41,6 +41,7 @@ ROOMS = {
     "experiments": {"experiments", "training", *GROUND},
     "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers", *GROUND},
     "notebook_runner": {"notebook_runner", *GROUND},
+    "selftest": {"selftest", "experiments", "training", "bench", "models", "layers", "kernels", *GROUND},
 }
 
 
