@@ -81,15 +81,16 @@ def network_steps(name: str, setting: NetworkSetting) -> tuple[Callable[[], None
     return partial(step, 2), step
 
 
-def step_of(name: str, setting: NetworkSetting) -> Callable[..., None]:
-    """A training step on random images, always the same ones; an argument limits their number."""
+def step_of(name: str, setting: NetworkSetting, *, capture: bool = False) -> Callable[..., None]:
+    """A training step on random images, always the same ones; an argument limits their number, unless it is captured
+    in a CUDA graph."""
     torch.manual_seed(0)
     device = torch.device(setting.device)
     model = cifar_models()[name](depth=setting.depth, width=setting.width)
     model.to(device, memory_format=torch.channels_last).train()
     # A small rate: the same images again and again must not make the numbers overflow.
     optimizer = optimizer_for(model, Recipe(epochs=1, batch_size=setting.batch, peak_lr=0.01))
-    train = TrainingStep(model, optimizer, label_smoothing=0.1)
+    train = TrainingStep(model, optimizer, label_smoothing=0.1, capture=capture)
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.randint(0, 100, (setting.batch,)).to(device)

@@ -98,8 +98,9 @@ def floor(setting: Setting, seconds: float, report: Report) -> None:
 
 def steps_of(profile: str, device: torch.device, dtype: torch.dtype | None, seconds: float, report: Report) -> None:
     """A training step of every network, in every kind of step there is."""
-    for kind, factory in step_times.KINDS:
-        found, problems = step_times.measure(profile, device, dtype, factory, seconds / len(step_times.KINDS))
+    kinds = step_times.kinds(device)
+    for kind, factory in kinds:
+        found, problems = step_times.measure(profile, device, dtype, factory, seconds / len(kinds))
         said = f"{kind} step, {step_times.described(profile)}, {step_times.numbers(device, dtype)}"
         _problems(report, said, problems)
         report.result(kind="steps", setting=said, step=kind, profile=profile, networks=found)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from sasa_tutorial.bench.network import NetworkSetting, step_of
-from sasa_tutorial.devices import computing
+from sasa_tutorial.devices import computing, on_gpu
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.selftest.report import one_line
 from sasa_tutorial.selftest.timed import timed
@@ -22,9 +22,14 @@ def eager(name: str, setting: NetworkSetting) -> Step:
     return step_of(name, setting)
 
 
-# How a step is started. A further kind, such as one captured in a CUDA graph, is one more line here: its name, and a
-# function that makes the step of a network at a setting, ready to be called again and again.
-KINDS: list[tuple[str, Factory]] = [("eager", eager)]
+def captured(name: str, setting: NetworkSetting) -> Step:
+    """A step whose forward and backward are replayed as one CUDA graph."""
+    return step_of(name, setting, capture=True)
+
+
+def kinds(device: torch.device) -> list[tuple[str, Factory]]:
+    """How a step is started: the name, and what makes the step of a network at a setting."""
+    return [("eager", eager), ("captured", captured)] if on_gpu(device) else [("eager", eager)]
 
 
 def measure(
