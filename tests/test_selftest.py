@@ -148,9 +148,10 @@ def test_wrong_arguments_are_one_error(tmp_path):
         ({"only": ("gird",)}, "stage must be machine"),
         ({"only": ("grid",)}, "--data"),
         ({"data": tmp_path / "nowhere"}, "is no folder"),
+        ({"out": Path(__file__)}, "--out must be a folder"),
     ):
         with pytest.raises(ValueError, match=message):
-            run_selftest(out=tmp_path / "out", **arguments)
+            run_selftest(**{"out": tmp_path / "out", **arguments})
 
 
 def test_a_report_is_on_the_disk_after_every_line(tmp_path):
