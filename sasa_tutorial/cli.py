@@ -10,6 +10,7 @@ import click
 from sasa_tutorial import __version__
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.lessons import PROFILE_NAMES
+from sasa_tutorial.selftest.command import selftest
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
@@ -253,41 +254,6 @@ def bench(
 
 
 @cli.command()
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True, help="For all of it."
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Where reports go.  [default: build/device]"
-)
-@click.option("--processes", type=click.IntRange(min=1), help="That train side by side.  [default: 1; on a GPU 8]")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that holds CIFAR-100: also train planned runs, in the time that is left.",
-)
-@click.option("--only", multiple=True, metavar="STAGE", help="machine, kernels, speed or grid; repeatable.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of random inputs.  [default: another each time]")
-def selftest(
-    minutes: float,
-    out: Path | None,
-    processes: int | None,
-    data: Path | None,
-    only: tuple[str, ...],
-    seed: int | None,
-) -> None:
-    """Does it work here? Backends, kernels against float64, times, and with --data the planned runs: one report.
-
-    The stages do not depend on one another: one that fails, crashes or hangs is said so in the summary. Exit code 0 if
-    every stage was well.
-    """
-    from sasa_tutorial.paths import build_root
-    from sasa_tutorial.selftest import run_selftest
-
-    out = build_root() / "device" if out is None else out
-    sys.exit(run_selftest(minutes=minutes, out=out, processes=processes, data=data, only=only, seed=seed))
-
-
-@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def ledger(as_json: bool) -> None:
     """Parameters and FLOPs of the papers' networks: published, and counted here."""
@@ -344,6 +310,9 @@ def check(name: str, root: Path | None) -> None:
     if not all(finding.ok for finding in findings):
         click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
         sys.exit(1)
+
+
+cli.add_command(selftest)
 
 
 def main() -> None:

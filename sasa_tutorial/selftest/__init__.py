@@ -3,7 +3,3 @@
 Each stage is a process of its own (`driver.py`), so that none can stop the next, and writes what it finds as it goes on
 (`report.py`). What a stage does is one file: `machine`, `kernels`, `speed`, `grid`.
 """
-
-from sasa_tutorial.selftest.driver import run_selftest
-
-__all__ = ["run_selftest"]

@@ -64,7 +64,7 @@ def run_selftest(
         The exit code: 0 if every stage was well, else 1.
 
     Raises:
-        ValueError: an unknown stage, a folder that is none, the grid without data.
+        ValueError: an unknown stage, a folder that is none, a file where the reports should go, the grid without data.
     """
     known = STAGES if stages is None else stages
     for name in only:
@@ -74,6 +74,8 @@ def run_selftest(
             raise ValueError(f"stage {name} trains on CIFAR-100: say with --data in which folder it is")
     if data is not None and not data.is_dir():
         raise ValueError(f"--data must be the folder that holds CIFAR-100, and {data} is no folder")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, and {out} is a file")
     chosen = [name for name in known if (not only or name in only) and not (known[name].needs_data and data is None)]
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ TITLE = "more than 2^31 numbers in a tensor, and in one image"
 KERNEL_SIZE, HEADS, D, SIZE = 7, 8, 16, 32
 SIDE = 12_000  # of the one image: 16 channels of it are 2.3e9 numbers
 SEEN = 96  # pixels of the corner that is computed again alone
-BYTES_A_NUMBER = 18  # of q, k, v, out, their gradients, and float32 planes for each window row and column
+BYTES_A_NUMBER = 26  # q, k, v, out, gradients, queries in float32, planes for each window row and column
 SPARE = 6e9
 
 

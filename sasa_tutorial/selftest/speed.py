@@ -14,6 +14,7 @@ from sasa_tutorial.devices import on_gpu, resolve_device
 from sasa_tutorial.selftest import layer_times, step_times
 from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.report import Report, one_line
+from sasa_tutorial.selftest.timed import NO_TIME
 from sasa_tutorial.selftest.warm import warm
 
 WARMING = 0.4  # share of the time, at most, in which programs are compiled side by side, on a GPU
@@ -33,7 +34,7 @@ def run(job: Job, report: Report) -> str:
         report.line(f"[compiling beforehand: {ended} processes ended within {time.monotonic() - begun:.1f} s]\n")
     for index, (title, measure) in enumerate(planned):
         if job.left < LEAST_SECONDS:
-            report.note(f"no time for {', '.join(title for title, _ in planned[index:])}")
+            report.note(f"{NO_TIME} for {', '.join(title for title, _ in planned[index:])}")
             break
         seconds = min(job.left, 2 * job.left / (len(planned) - index))  # what one leaves over is the next ones'
         begun = time.monotonic()
@@ -110,6 +111,9 @@ def steps_of(profile: str, device: torch.device, dtype: torch.dtype | None, seco
 
 
 def _problems(report: Report, said: str, problems: Mapping[Any, str]) -> None:
-    for name, problem in problems.items():
-        what = " ".join(name) if isinstance(name, tuple) else name
-        (report.note if problem.startswith("no time") else report.failure)(f"{what}, {said}: {problem}")
+    words = {" ".join(name) if isinstance(name, tuple) else name: problem for name, problem in problems.items()}
+    for name, problem in words.items():
+        if problem != NO_TIME:
+            report.failure(f"{name}, {said}: {problem}")
+    if late := [name for name, problem in words.items() if problem == NO_TIME]:
+        report.note(f"{NO_TIME} for {', '.join(late)} ({said})")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-MOST_LINES, MOST_COLUMNS = 40, 160
+MOST_LINES, MOST_COLUMNS = 40, 220
 FAILURES_EACH, NOTES_EACH = 5, 4
 
 
@@ -38,11 +38,19 @@ def ratio_lines(results: list[Mapping[str, Any]]) -> list[str]:
                 if name in times and other in times
             ]
             if found:
-                lines.append(f"{name}, forward + backward, {times[name]:.3f} ms: {', '.join(found)} ({setting})")
+                lines.append(f"{name}, both passes {times[name]:.3f} ms: {', '.join(found)} ({brief(setting)})")
     for setting, ratios in ((r["setting"], r["of_floor"]) for r in results if r.get("kind") == "floor"):
-        found = ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items())
-        lines.append(f"times the copy floor, operator alone: {found} ({setting})")
+        found = "; ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items())
+        lines.append(f"multiples of the copy floor: {found} ({brief(setting)})")
+    for setting, networks in ((r["setting"], r["networks"]) for r in results if r.get("kind") == "steps"):
+        found = ", ".join(f"{name} {of['images_per_second']:.0f}" for name, of in networks.items())
+        lines.append(f"images/s: {found} ({setting})")
     return lines
+
+
+def brief(setting: str) -> str:
+    """What differs between the settings of one self-test: heads and numbers."""
+    return ", ".join(setting.split(", ")[-2:])
 
 
 def last_line(reports: Mapping[str, Mapping[str, Any]], out: Path, seed: int) -> str:

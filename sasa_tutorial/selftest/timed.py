@@ -9,6 +9,7 @@ from sasa_tutorial.bench.timing import LEAST_MS, interleaved
 from sasa_tutorial.devices import wait_for
 from sasa_tutorial.selftest.report import one_line
 
+NO_TIME = "no time"
 MOST_ROUNDS = 7
 FEW_ROUNDS, FEW_SECONDS = 3, 5.0  # taken where compiling has used up the time, if that is all they cost
 ONLY_ONCE: tuple[int, int] | None = None  # in a process that compiles beforehand: its share, of how many
@@ -38,7 +39,7 @@ def timed(
         return {}, {}
     for name, action in actions.items():
         if time.monotonic() > end:
-            problems[name] = "no time"
+            problems[name] = NO_TIME
             continue
         try:
             action()
