@@ -20,7 +20,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA gra
 
 def trained(name: str, *, captured: bool) -> Training:
     device = torch.device("cuda")
-    images = synthetic_cifar100(640)
+    images = synthetic_cifar100(600)
     torch.manual_seed(1)
     model = cifar_models()[name](depth=14, width=0.25).to(device, memory_format=torch.channels_last)
     recipe = Recipe(epochs=2, batch_size=64, peak_lr=0.05, ema_decay=0.9, capture=captured)

@@ -78,17 +78,22 @@ def results(arguments, k, backend, upstream):
 
 
 def compare(arguments, k, tolerance):
-    """Output and gradients against the reference in float64, as a share of the largest number of each."""
+    """Output and gradients against the reference in float64, as a share of the largest number of each.
+
+    With many channels the logits are large and float32 itself is off by more than `tolerance`: then four times what
+    the reference in float32 is off by is allowed.
+    """
     upstream = torch.randn_like(arguments[0])
     found = results(arguments, k, "triton", upstream)
-    expected = results([None if x is None else x.double() for x in arguments], k, "reference", upstream.double())
-    for name, ours, theirs in zip(("out", "1st", "2nd", "3rd", "4th", "5th"), found, expected, strict=False):
-        assert ours.dtype == arguments[0].dtype and ours.shape == theirs.shape
-        if theirs.numel():
-            error = (ours.double() - theirs).abs().max() / theirs.abs().max().clamp(
-                min=0.1
-            )  # some are 0 in exact numbers
-            assert error < tolerance, f"{name} differs by {error:.1e}"
+    plain = results(arguments, k, "reference", upstream)
+    exact = results([None if x is None else x.double() for x in arguments], k, "reference", upstream.double())
+    names = ("out", "1st", "2nd", "3rd", "4th", "5th")
+    for name, ours, rounded, right in zip(names, found, plain, exact, strict=False):
+        assert ours.dtype == arguments[0].dtype and ours.shape == right.shape
+        if right.numel():
+            scale = right.abs().max().clamp(min=0.1)  # some are 0 in exact numbers
+            error, usual = ((x.double() - right).abs().max() / scale for x in (ours, rounded))
+            assert error < max(tolerance, 4 * usual), f"{name} differs by {error:.1e}, float32 by {usual:.1e}"
 
 
 SHAPES = [

@@ -102,6 +102,10 @@ TRIED = Study(
             "queries and keys √3 x as large, tables 8 x their rate", {"query_gain": 3**0.5}, **_FREE, table_rate=8.0
         ),
         _external("twice the rate", peak_lr=0.2),
+        _external("queries begin 3 x as large", {"query_gain": 3.0}),
+        _external(
+            "memories do not decay, start 4 x as large, 8 x their rate", **_FREE, table_start=4.0, table_rate=8.0
+        ),
     ),
     reference="relative offsets: as before",
     metric="val_top1",

@@ -17,7 +17,7 @@ from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.processes import cores, how_it_ended, last_line, module_command
 from sasa_tutorial.selftest.report import Report
 
-MOST_WORKERS = 8  # each has a CUDA context of half a gigabyte
+MOST_WORKERS = 14  # each has a CUDA context of half a gigabyte
 TRIAL_SECONDS = 45.0  # one that takes longer hangs
 LATE_SECONDS = 10.0  # how long a trial may go on when the time is up: its programs are perhaps being compiled
 START_SECONDS = 90.0  # of a process until its first trial
@@ -26,7 +26,7 @@ MOST_RESTARTS = 6  # of one process
 
 def run(job: Job, report: Report) -> str:
     """Try as much as the time allows; a failure for each trial that is not right."""
-    count = max(1, min(MOST_WORKERS, cores() // 2)) if gpu_available() else 1
+    count = max(1, min(MOST_WORKERS, cores() - 2)) if gpu_available() else 1
     report.line(f"seed {job.seed}, {count} process{'' if count == 1 else 'es'}, each trial with its seed")
     tally = Tally(report)
     threads = [threading.Thread(target=_follow, args=(job, first, count, tally)) for first in range(count)]
