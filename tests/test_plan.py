@@ -16,6 +16,7 @@ from tests.test_folder import make_folder
 
 _TABLES = '"table_decay": 0.0, "table_start": 1.0, "table_rate": 1.0, "vector_rate": 1.0, '
 _RECIPE = f'"momentum": 0.9, "weight_decay": 0.0005, {_TABLES}'
+_CLIPPED = _RECIPE.replace('"weight', '"clip": 5.0, "weight').replace('"table_rate": 1.0', '"table_rate": 8.0')
 _END = '"padding_mode": "reflect", "flip": "random", "compile": false, "bfloat16": '
 _EVERY_IMAGE = '"train_images": null, "validation_images": null, "test_images": null, '
 SETTINGS = {
@@ -25,8 +26,8 @@ SETTINGS = {
     "laptop": '"depth": 26, "width": 0.25, "train_images": 30000, "validation_images": null, "test_images": null, '
     '"epochs": 2, "batch_size": 64, "peak_lr": 0.1, "warmup": 0.1, '
     f'{_RECIPE}"label_smoothing": 0.0, "ema_decay": 0.0, "padding": 0, {_END}true',
-    "evening": f'"depth": 26, "width": 0.25, {_EVERY_IMAGE}"epochs": 8, "batch_size": 64, "peak_lr": 0.1, '
-    f'"warmup": 0.1, {_RECIPE}"label_smoothing": 0.0, "ema_decay": 0.99, "padding": 4, {_END}true',
+    "evening": f'"depth": 26, "width": 0.25, {_EVERY_IMAGE}"epochs": 10, "batch_size": 64, "peak_lr": 0.2, '
+    f'"warmup": 0.1, {_CLIPPED}"label_smoothing": 0.0, "ema_decay": 0.99, "padding": 4, {_END}true',
     "gpu": f'"depth": 26, "width": 0.5, {_EVERY_IMAGE}"epochs": 12, "batch_size": 256, "peak_lr": 0.2, '
     f'"warmup": 0.1, {_RECIPE}"label_smoothing": 0.1, "ema_decay": 0.99, "padding": 4, {_END}false',
     "full": f'"depth": 26, "width": 1.0, {_EVERY_IMAGE}"epochs": 40, "batch_size": 512, "peak_lr": 0.4, '

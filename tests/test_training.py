@@ -17,6 +17,7 @@ from sasa_tutorial.training.distributed import Processes
 from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.loop import Diverged, Training
 from sasa_tutorial.training.recipe import Recipe, learning_rate, optimizer_for
+from sasa_tutorial.training.step import TrainingStep
 from sasa_tutorial.training.stopping import Stopped, StopRequest
 
 CPU = torch.device("cpu")
@@ -153,6 +154,19 @@ def test_the_loop_is_the_one_of_the_textbook(images):
     assert training.logbook.lines[0].gradient_norm == pytest.approx(sum(norms) / 3, rel=1e-3)
     for ours, theirs in zip(training.model.parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3, 1e3])
+def test_gradients_longer_than_the_clip_are_shortened_to_it(clip):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    before = [p.detach().clone() for p in model.parameters()]
+    recipe = Recipe(epochs=1, batch_size=4, peak_lr=0.5, momentum=0.0, weight_decay=0.0, clip=clip)
+    step = TrainingStep(model, optimizer_for(model, recipe), clip=recipe.clip)
+    norm = step(torch.randn(4, 3, 2, 2), torch.arange(4))[2].item()
+    moved = torch.cat([(p - old).flatten() for p, old in zip(model.parameters(), before, strict=True)]).norm().item()
+    assert 0.1 < norm < 10, "the norm is reported as it was"
+    assert moved == pytest.approx(0.5 * (min(norm, clip) if clip else norm), rel=1e-3)
 
 
 def test_averaged_weights_are_the_ones_evaluated(images):

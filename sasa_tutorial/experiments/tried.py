@@ -23,6 +23,7 @@ _BEFORE = {
     "label_smoothing": 0.0,
     "ema_decay": 0.99,
     "momentum": 0.9,
+    "clip": 0.0,
     "padding": 4,
     "padding_mode": "reflect",
     "flip": "random",

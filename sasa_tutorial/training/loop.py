@@ -123,6 +123,7 @@ class Training:
             self.replica,
             self.optimizer,
             label_smoothing=recipe.label_smoothing,
+            clip=recipe.clip,
             bfloat16=recipe.bfloat16,
             capture=recipe.capture and on_gpu(self.processes.device) and self.processes.count == 1,
         )

@@ -115,7 +115,16 @@ PROFILES = {
             source=CIFAR100,
             depth=26,
             width=0.25,
-            recipe=Recipe(epochs=8, batch_size=64, peak_lr=0.1, label_smoothing=0.0, ema_decay=0.99, bfloat16=True),
+            recipe=Recipe(
+                epochs=10,
+                batch_size=64,
+                peak_lr=0.2,
+                clip=5.0,  # at this rate global attention once ended in nan without
+                label_smoothing=0.0,
+                ema_decay=0.99,
+                bfloat16=True,
+                table_rate=8.0,
+            ),
         ),
         Profile(
             name="gpu",

@@ -19,6 +19,7 @@ class Recipe:
     peak_lr: float  # learning rate at the end of the warm-up
     warmup: float = 0.1  # share of the steps over which the rate rises linearly
     momentum: float = 0.9  # Nesterov
+    clip: float = 0.0  # gradients together longer than this are shortened to it (Euclidean norm); 0: never
     weight_decay: float = 5e-4  # of kernels: the weights of convolutions and linear layers
     table_decay: float = 0.0  # of tables: position tables, memories, mixture embeddings
     table_start: float = 1.0  # factor on the values with which tables begin
@@ -35,8 +36,9 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides a run's numbers, by name."""
-        return {name: value for name, value in asdict(self).items() if name != "capture"}
+        """What decides a run's numbers, by name; clipping only where there is any, for the sake of older records."""
+        neutral = {"capture"} | (set() if self.clip else {"clip"})
+        return {name: value for name, value in asdict(self).items() if name not in neutral}
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "peak_lr"):
@@ -46,6 +48,8 @@ class Recipe:
             raise ValueError(f"warmup is a share of the steps, from 0 to below 1, got {self.warmup}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be from 0 to below 1, got {self.ema_decay}")
+        if self.clip < 0:
+            raise ValueError(f"clip must not be negative, got {self.clip}")
         for name in ("table_start", "table_rate", "vector_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

@@ -16,6 +16,7 @@ class TrainingStep:
         model: in training mode, on one device.
         optimizer: of its parameters, with the learning rates of the step at every call.
         label_smoothing: probability mass spread over all classes.
+        clip: the largest norm that all gradients together may have; 0 for any.
         bfloat16: compute in it on a CPU that has it, too.
         capture: on a GPU, record forward and backward once and replay the recording: the same kernels on the same
             numbers, started all at once. All calls must then have tensors of one shape.
@@ -27,11 +28,12 @@ class TrainingStep:
         optimizer: torch.optim.Optimizer,
         *,
         label_smoothing: float = 0.0,
+        clip: float = 0.0,
         bfloat16: bool = False,
         capture: bool = False,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.label_smoothing, self.bfloat16 = label_smoothing, bfloat16
+        self.label_smoothing, self.clip, self.bfloat16 = label_smoothing, clip, bfloat16
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.scaler = loss_scaler(self.parameters[0].device)
         self.backward = Captured(self._backward) if capture else self._backward
@@ -41,13 +43,15 @@ class TrainingStep:
 
         Returns:
             The loss before the update in nats, the number of images whose label came first, the Euclidean norm of all
-            gradients: on the device, so that no step has to wait for the one before.
+            gradients before they are clipped: on the device, so that no step has to wait for the one before.
         """
         numbers = self.backward(pixels, labels)
         self.scaler.unscale_(self.optimizer)
         with torch.no_grad():  # before the update: the optimizer may change gradients in place
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
             numbers = torch.cat((numbers, norm.float()[None]))
+        if self.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return numbers
