@@ -5,9 +5,11 @@ Besides the kernels this is the only file of the library that knows what PyTorch
 
 import os
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 
 def gpu_available() -> bool:
@@ -71,35 +73,66 @@ def processor_name() -> str:
 
 
 def computing(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:
-    """Autocast to the half precision that suits the device: bfloat16 on a GPU that has it in hardware, float16 on an
-    older one, bfloat16 on a CPU that has it where that is asked for; else none, float32.
+    """Autocast to the half precision that suits the device, as `half_precision` says; else none, float32."""
+    return computing_in(half_precision(device, bfloat16=bfloat16), device)
 
-    Softmax, norms and loss stay in float32. Hardware without bfloat16 emulates it and is slower with it.
-    """
-    half = half_precision(device, bfloat16=bfloat16)
+
+def computing_in(half: torch.dtype | None, device: torch.device) -> torch.autocast:
+    """Autocast to these 16-bit numbers, none for None. Softmax, norms and loss stay in float32."""
     return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
 
 
 def half_precision(device: torch.device, *, bfloat16: bool = False) -> torch.dtype | None:
-    """In which 16-bit numbers `computing` computes, None for none."""
+    """bfloat16 on a GPU that has it in hardware, float16 on an older one, bfloat16 on a CPU that has it where that is
+    asked for; else None. Hardware without bfloat16 emulates it and is slower with it."""
     if on_gpu(device):
         return torch.bfloat16 if bfloat16_in_hardware(device) else torch.float16
     return torch.bfloat16 if bfloat16 and bfloat16_in_hardware(device) else None
 
 
-def loss_scaler(device: torch.device) -> torch.amp.GradScaler:
-    """What keeps gradients in the range of float16, whose smallest number is 6e-8; it does nothing where `computing`
-    does not use float16."""
-    return torch.amp.GradScaler(device.type, enabled=half_precision(device) is torch.float16)
+def loss_scaler(half: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps gradients in the range of float16, whose smallest number is 6e-8; for wider ones it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=half is torch.float16)
 
 
 def bfloat16_in_hardware(device: torch.device) -> bool:
     """Whether it is a GPU of compute capability 8.0 (Ampere) or later, or a CPU with AVX-512 BF16 or AMX."""
     if on_gpu(device):
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return compute_capability(device) >= (8, 0)
     # Not yet public in torch; a version without it computes in float32.
     multiplies = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return device.type == "cpu" and multiplies is not None and multiplies()
+
+
+def beside(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Call a function of tensors on one GPU on a stream of its own, which later work waits for.
+
+    What is to be recorded is first done so: autograd remembers on which stream it saw a parameter.
+    """
+    device = inputs[0].device
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        output = function(*inputs)
+    torch.cuda.current_stream(device).wait_stream(stream)
+    return output
+
+
+def recorded(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """A CUDA graph of a function of these tensors: what replays it, and the tensor its result is then in.
+
+    Raises:
+        Exception: the function does what a graph cannot hold; CUDA raises as it likes.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = function(*inputs)
+    return graph.replay, output
+
+
+def compute_capability(device: torch.device) -> tuple[int, int]:
+    """Of a GPU of NVIDIA's: (7, 5) is a T4, (8, 0) an A100, (9, 0) an H100."""
+    return torch.cuda.get_device_capability(device)
 
 
 def wait_for(device: torch.device | str) -> None:
@@ -119,3 +152,20 @@ def begin_peak(device: torch.device | str) -> int:
 def peak_memory(device: torch.device | str) -> int | None:
     """Bytes that PyTorch has handed out at the peak since `begin_peak`; None for a CPU, where nobody counts."""
     return torch.cuda.max_memory_allocated(device) if on_gpu(device) else None
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory that nobody has taken, once PyTorch has given back what it keeps for later."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def gpu_facts(device: torch.device) -> dict[str, str | float]:
+    """What a report says about a GPU, by name."""
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "CUDA of torch": torch.version.cuda,
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "memory, GB": round(properties.total_memory / 1e9, 1),
+        "multiprocessors": properties.multi_processor_count,
+    }

@@ -1,7 +1,5 @@
 """The recorded step: on a GPU it is the ordinary one bit for bit; where it cannot be recorded, the run goes on."""
 
-from contextlib import contextmanager
-
 import pytest
 import torch
 from torch import nn
@@ -47,14 +45,11 @@ def test_a_captured_run_is_the_ordinary_one(name):
 def no_graphs(monkeypatch):
     """A GPU on which nothing can be recorded, played by the CPU."""
 
-    @contextmanager
-    def refuse(graph):
+    def refuse(function, inputs):
         raise RuntimeError("operation not permitted when stream is capturing\nCompile with TORCH_USE_CUDA_DSA")
-        yield
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "graph", refuse)
-    monkeypatch.setattr(capture.Captured, "_beside", lambda self, inputs: self.function(*inputs))
+    monkeypatch.setattr(capture, "recorded", refuse)
+    monkeypatch.setattr(capture, "beside", lambda function, inputs: function(*inputs))
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_and_says_so_once(no_graphs):
@@ -75,14 +70,17 @@ def test_the_recording_is_replayed_with_the_numbers_of_each_call(monkeypatch):
     """A graph played by a function that computes again from the tensors the recording was made with."""
     played = []
 
-    class Graph:
-        def replay(self):
-            played.append(True)
-            step.output.copy_(step.function(*step.inputs))
+    def recorded(function, inputs):
+        output = function(*inputs)
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", contextmanager(lambda graph: iter([None])))
-    monkeypatch.setattr(capture.Captured, "_beside", lambda self, inputs: self.function(*inputs))
+        def replay():
+            played.append(True)
+            output.copy_(function(*inputs))
+
+        return replay, output
+
+    monkeypatch.setattr(capture, "recorded", recorded)
+    monkeypatch.setattr(capture, "beside", lambda function, inputs: function(*inputs))
     step = capture.Captured(lambda x, y: (x * y).sum()[None])
     for count in range(1, 7):
         x, y = torch.randn(2, 5)

@@ -124,6 +124,7 @@ def test_the_loop_is_the_one_of_the_textbook(images):
     model.load_state_dict(training.model.network.state_dict())
     training.model = training.replica = training.model.network
     training.optimizer = optimizer_for(training.model, recipe)
+    training.step = TrainingStep(training.model, training.optimizer, label_smoothing=recipe.label_smoothing)
     optimizer = torch.optim.SGD(
         [
             {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0},

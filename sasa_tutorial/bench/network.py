@@ -12,7 +12,7 @@ from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.section import Part, Row, columns, number, quartiles
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
-from sasa_tutorial.devices import on_gpu
+from sasa_tutorial.devices import half_precision, on_gpu
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
 from sasa_tutorial.training.step import TrainingStep
@@ -56,7 +56,8 @@ def measure_network(
     setting: NetworkSetting, *, rounds: int, done: Callable[[], None] = lambda: None
 ) -> list[NetworkResult]:
     """Time and memory of a step. `done` is called after every round and every measurement of memory."""
-    steps = {name: step_of(name, setting) for name in NETWORKS}
+    half = half_precision(torch.device(setting.device))
+    steps = {name: step_of(name, setting, half=half) for name in NETWORKS}
     times = interleaved(steps, setting.device, rounds=rounds, done=done)
     del steps
     results = []
@@ -77,20 +78,22 @@ def measure_network(
 
 def network_steps(name: str, setting: NetworkSetting) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step with two of the images, after which the optimizer has its state, and one with all of them."""
-    step = step_of(name, setting)
+    step = step_of(name, setting, half=half_precision(torch.device(setting.device)))
     return partial(step, 2), step
 
 
-def step_of(name: str, setting: NetworkSetting, *, capture: bool = False) -> Callable[..., None]:
+def step_of(
+    name: str, setting: NetworkSetting, *, half: torch.dtype | None = None, capture: bool = False
+) -> Callable[..., None]:
     """A training step on random images, always the same ones; an argument limits their number, unless it is captured
-    in a CUDA graph."""
+    in a CUDA graph. `half`: as in `TrainingStep`."""
     torch.manual_seed(0)
     device = torch.device(setting.device)
     model = cifar_models()[name](depth=setting.depth, width=setting.width)
     model.to(device, memory_format=torch.channels_last).train()
     # A small rate: the same images again and again must not make the numbers overflow.
     optimizer = optimizer_for(model, Recipe(epochs=1, batch_size=setting.batch, peak_lr=0.01))
-    train = TrainingStep(model, optimizer, label_smoothing=0.1, capture=capture)
+    train = TrainingStep(model, optimizer, label_smoothing=0.1, half=half, capture=capture)
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
     images = images.to(device, memory_format=torch.channels_last)
     labels = torch.randint(0, 100, (setting.batch,)).to(device)

@@ -5,6 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from sasa_tutorial import kernels
+from sasa_tutorial.devices import free_memory
 from sasa_tutorial.selftest.checking import TOLERANCES, Outcome, compared
 from sasa_tutorial.selftest.ways import Way
 
@@ -25,17 +26,17 @@ def check_large(way: Way, device: torch.device, seed: int) -> Outcome:
     if device.type == "cpu":
         raise NotImplementedError("64-bit offsets are tried on GPUs: on a CPU it takes minutes")
     images = 2**31 // (HEADS * D * SIZE**2) + 4
-    needed, free = BYTES_A_NUMBER * 2**31 + SPARE, torch.cuda.mem_get_info(device)[0]
+    needed, free = BYTES_A_NUMBER * 2**31 + SPARE, free_memory(device)
     if free < needed:
         raise NotImplementedError(f"it takes {needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free")
     torch.manual_seed(seed)
     try:
         with way.chosen():
             many = _many_images(way, images, device)
-            torch.cuda.empty_cache()
+            free_memory(device)
             return many if many.problem else _one_image(way, device)
     finally:
-        torch.cuda.empty_cache()
+        free_memory(device)
 
 
 def _random(images: int, heads: int, side: int, device: torch.device, scale: float = 1.0) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 import sasa_tutorial
 from sasa_tutorial import kernels, paths
-from sasa_tutorial.devices import bfloat16_in_hardware, device_name, on_gpu, resolve_device
+from sasa_tutorial.devices import bfloat16_in_hardware, device_name, gpu_facts, on_gpu, resolve_device
 from sasa_tutorial.kernels.dispatch import BACKENDS, FASTEST
 from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.processes import cores
@@ -48,7 +48,6 @@ def versions() -> dict[str, str | None]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "CUDA of torch": torch.version.cuda,
         "cuDNN": str(torch.backends.cudnn.version()),
         "triton": of("triton"),
         "numpy": np.__version__,
@@ -77,10 +76,7 @@ def about(device: torch.device) -> dict[str, object]:
         "C compiler": shutil.which("cc") or shutil.which("gcc") or shutil.which("clang"),
     }
     if on_gpu(device):
-        properties = torch.cuda.get_device_properties(device)
-        facts["compute capability"] = f"{properties.major}.{properties.minor}"
-        facts["memory, GB"] = round(properties.total_memory / 1e9, 1)
-        facts["multiprocessors"] = properties.multi_processor_count
+        facts |= gpu_facts(device)
         facts["driver"] = driver()
     return facts
 

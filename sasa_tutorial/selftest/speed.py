@@ -10,7 +10,7 @@ import torch
 
 from sasa_tutorial.bench import Setting, default_setting
 from sasa_tutorial.bench.section import columns, described, number
-from sasa_tutorial.devices import on_gpu, resolve_device
+from sasa_tutorial.devices import free_memory, half_precision, on_gpu, resolve_device
 from sasa_tutorial.selftest import layer_times, step_times
 from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.report import Report, one_line
@@ -44,15 +44,15 @@ def run(job: Job, report: Report) -> str:
         except Exception as error:
             report.failure(f"{title}: {one_line(error)}")
         if on_gpu(device):
-            torch.cuda.empty_cache()
+            free_memory(device)
         report.line(f"[{title}: {time.monotonic() - begun:.1f} s]\n")
     return f"{done} of {len(planned)} comparisons measured"
 
 
 def plan(device: torch.device) -> list[tuple[str, Measure]]:
     """What is measured, in order of importance."""
-    usual = default_setting(device)
-    steps = [(f"steps, {profile}", partial(steps_of, profile, device, None)) for profile in ("gpu", "evening")]
+    usual, half = default_setting(device), half_precision(device)
+    steps = [(f"steps, {profile}", partial(steps_of, profile, device, half)) for profile in ("gpu", "evening")]
     if not on_gpu(device):  # half the channels and 256 images take a CPU too long
         small = replace(usual, batch=8)
         return [("layers", partial(layers, small)), steps[1], ("floor", partial(floor, small))]
@@ -66,8 +66,9 @@ def plan(device: torch.device) -> list[tuple[str, Measure]]:
         ("floor, d 16", partial(floor, wide)),
         ("layers, float32", partial(layers, replace(usual, dtype="float32"))),
         ("layers, float16", partial(layers, replace(wide, dtype="float16"))),
-        ("steps, gpu, float32", partial(steps_of, "gpu", device, torch.float32)),
-        ("steps, evening, float32", partial(steps_of, "evening", device, torch.float32)),
+        ("steps, gpu, float32", partial(steps_of, "gpu", device, None)),
+        ("steps, gpu, float16", partial(steps_of, "gpu", device, torch.float16)),
+        ("steps, evening, float32", partial(steps_of, "evening", device, None)),
     ]
 
 
@@ -97,12 +98,13 @@ def floor(setting: Setting, seconds: float, report: Report) -> None:
     report.line(f"The copy floor at {said}.\n{columns(rows)}")
 
 
-def steps_of(profile: str, device: torch.device, dtype: torch.dtype | None, seconds: float, report: Report) -> None:
+def steps_of(profile: str, device: torch.device, half: torch.dtype | None, seconds: float, report: Report) -> None:
     """A training step of every network, in every kind of step there is."""
     kinds = step_times.kinds(device)
-    for kind, factory in kinds:
-        found, problems = step_times.measure(profile, device, dtype, factory, seconds / len(kinds))
-        said = f"{kind} step, {step_times.described(profile)}, {step_times.numbers(device, dtype)}"
+    for kind, capture in kinds:
+        found, problems = step_times.measure(profile, device, half, seconds / len(kinds), capture=capture)
+        numbers = str(half or torch.float32).removeprefix("torch.")
+        said = f"{kind} step, {step_times.described(profile)}, {numbers}"
         _problems(report, said, problems)
         report.result(kind="steps", setting=said, step=kind, profile=profile, networks=found)
         rows = [("network", "step, ms", "images / s")]

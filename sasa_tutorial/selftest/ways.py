@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from sasa_tutorial import kernels
+from sasa_tutorial.devices import compute_capability, on_gpu
 from sasa_tutorial.kernels.dispatch import FASTEST
 from sasa_tutorial.kernels.triton import tiled
 
@@ -42,9 +43,9 @@ def ways(device: torch.device) -> Mapping[str, Way]:
     """By name, those that run here and can be held against the reference."""
     found: dict[str, Way] = {}
     for backend in kernels.available_backends(device.type):
-        if backend == FASTEST["cuda"]:
+        if backend == "triton":
             found["triton, a thread a pixel"] = Way(backend, matrix_units=False)
-            if torch.cuda.get_device_capability(device) >= (8, 0):  # older matrix units have no code in Triton
+            if compute_capability(device) >= (8, 0):  # older matrix units have no code in Triton
                 found["triton, matrix units"] = Way(backend, matrix_units=True)
         elif backend != REFERENCE:
             found[backend] = Way(backend)
@@ -54,6 +55,6 @@ def ways(device: torch.device) -> Mapping[str, Way]:
 
 def tf32_way(device: torch.device) -> tuple[str, Way] | None:
     """Matrix units chosen because PyTorch was told to allow TF32."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+    if not on_gpu(device) or compute_capability(device) < (8, 0):
         return None
     return None if kernels.why_unavailable("triton") else ("triton, TF32 allowed", Way("triton", tf32=True))

@@ -4,8 +4,9 @@ that the CPU cannot start them as fast as the GPU ends them."""
 import warnings
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
+
+from sasa_tutorial.devices import beside, recorded
 
 # cuDNN, Triton and the allocator settle in the first calls; none of that may be recorded.
 CALLS_BEFORE = 3
@@ -27,9 +28,9 @@ class Captured:
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self.function = function
         self.calls = 0
-        self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: tuple[Tensor, ...] = ()
-        self.output = torch.empty(0)
+        self.replay: Callable[[], None] | None = None
+        self.output: Tensor | None = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What the function returns. The tensor is the same one at every replay: use it before the next call.
@@ -39,33 +40,22 @@ class Captured:
         """
         self.calls += 1
         if self.calls <= CALLS_BEFORE:
-            return self._beside(inputs)
+            return beside(self.function, inputs)
         if self.calls == CALLS_BEFORE + 1:
             self._record(inputs)
-        if self.graph is None:
+        if self.replay is None:
             return self.function(*inputs)
         for kept, given in zip(self.inputs, inputs, strict=True):
             if kept.shape != given.shape:
                 raise ValueError(f"recorded for shape {tuple(kept.shape)}, got {tuple(given.shape)}")
             kept.copy_(given)
-        self.graph.replay()
+        self.replay()
         return self.output
-
-    def _beside(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """On a stream of its own, as the recording will be: autograd remembers on which stream it saw a parameter."""
-        stream = torch.cuda.Stream(inputs[0].device)
-        stream.wait_stream(torch.cuda.current_stream(inputs[0].device))
-        with torch.cuda.stream(stream):
-            output = self.function(*inputs)
-        torch.cuda.current_stream(inputs[0].device).wait_stream(stream)
-        return output
 
     def _record(self, inputs: tuple[Tensor, ...]) -> None:
         self.inputs = tuple(x.clone() for x in inputs)
-        graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
-                self.output = self.function(*self.inputs)
+            self.replay, self.output = recorded(self.function, self.inputs)
         except Exception as error:  # whatever the function meets that a graph cannot hold, CUDA raises as it likes
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             warnings.warn(
@@ -73,5 +63,3 @@ class Captured:
                 RuntimeWarning,
                 stacklevel=4,
             )
-        else:
-            self.graph = graph

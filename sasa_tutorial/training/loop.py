@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sasa_tutorial.datasets import ImageSet, TrainingSet
-from sasa_tutorial.devices import on_gpu
+from sasa_tutorial.devices import half_precision, on_gpu
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
 from sasa_tutorial.training.averaging import Average
@@ -75,6 +75,14 @@ class Training:
             self.model.compile()
         self.replica = processes.wrap(self.model)
         self.optimizer = optimizer_for(self.model, recipe)
+        self.step = TrainingStep(
+            self.replica,
+            self.optimizer,
+            label_smoothing=recipe.label_smoothing,
+            clip=recipe.clip,
+            half=half_precision(processes.device, bfloat16=recipe.bfloat16),
+            capture=recipe.capture and on_gpu(processes.device) and processes.count == 1,
+        )
         self.logbook = Logbook(started=started)
         # Per step of the current epoch, kept on the device so that no step waits for the one before: loss, correct
         # images, gradient norm.
@@ -100,6 +108,8 @@ class Training:
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if scale := state.get("scaler"):
+            self.step.scaler.load_state_dict(scale)
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.logbook = Logbook.from_state(state["progress"])
@@ -119,14 +129,6 @@ class Training:
             Stopped: `stop` was made; the run is saved.
         """
         recipe, share = self.recipe, self.processes.share(self.recipe.batch_size)
-        step = TrainingStep(
-            self.replica,
-            self.optimizer,
-            label_smoothing=recipe.label_smoothing,
-            clip=recipe.clip,
-            bfloat16=recipe.bfloat16,
-            capture=recipe.capture and on_gpu(self.processes.device) and self.processes.count == 1,
-        )
         saved = time.monotonic()
         steps_done(self.logbook.step)
         while self.logbook.step < self.steps:
@@ -138,7 +140,7 @@ class Training:
                 started = time.monotonic()
                 set_rates(self.optimizer, learning_rate(recipe, self.logbook.step, self.steps))
                 pixels, labels = next(batches)
-                self.log[index] = step(pixels, labels)
+                self.log[index] = self.step(pixels, labels)
                 if self.averaged is not None:
                     self.averaged.update()
                 # Reading a loss makes the CPU wait for the GPU: every step on a CPU, every 50th on a GPU.
@@ -187,7 +189,7 @@ class Training:
             train_top1=100 * correct / self.recipe.batch_size,
             val_loss=score.loss,
             val_top1=score.top1,
-            gradient_norm=log[:, 2].mean().item(),
+            gradient_norm=log[log[:, 2].isfinite(), 2].mean().item(),  # float16 skips steps that overflow
             peak_rate=max(
                 learning_rate(self.recipe, epoch * self.steps_per_epoch + index, self.steps) for index in range(steps)
             ),
@@ -217,6 +219,7 @@ class Training:
                 "identity": self.identity,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.step.scaler.state_dict(),  # empty unless in float16
                 "averaged": None if self.averaged is None else self.averaged.state_dict(),
                 "progress": asdict(self.logbook),
                 "log": self.log,

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sasa_tutorial.devices import computing, loss_scaler
+from sasa_tutorial.devices import computing_in, loss_scaler
 from sasa_tutorial.training.capture import Captured
 
 
@@ -17,7 +17,7 @@ class TrainingStep:
         optimizer: of its parameters, with the learning rates of the step at every call.
         label_smoothing: probability mass spread over all classes.
         clip: the largest norm that all gradients together may have; 0 for any.
-        bfloat16: compute in it on a CPU that has it, too.
+        half: 16-bit numbers to compute in, as `half_precision` chooses them; None for float32.
         capture: on a GPU, record forward and backward once and replay the recording: the same kernels on the same
             numbers, started all at once. All calls must then have tensors of one shape.
     """
@@ -29,13 +29,13 @@ class TrainingStep:
         *,
         label_smoothing: float = 0.0,
         clip: float = 0.0,
-        bfloat16: bool = False,
+        half: torch.dtype | None = None,
         capture: bool = False,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.label_smoothing, self.clip, self.bfloat16 = label_smoothing, clip, bfloat16
+        self.label_smoothing, self.clip, self.half = label_smoothing, clip, half
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.scaler = loss_scaler(self.parameters[0].device)
+        self.scaler = loss_scaler(half, self.parameters[0].device)
         self.backward = Captured(self._backward) if capture else self._backward
 
     def __call__(self, pixels: Float[Tensor, "b 3 h w"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "3"]:
@@ -57,7 +57,7 @@ class TrainingStep:
         return numbers
 
     def _backward(self, pixels: Tensor, labels: Tensor) -> Float[Tensor, "2"]:
-        with computing(pixels.device, bfloat16=self.bfloat16):
+        with computing_in(self.half, pixels.device):
             logits = self.model(pixels.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
