@@ -146,7 +146,7 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
 
     With --study: the papers' numbers beside ours, the differences, and what they decide.
     """
-    from sasa_tutorial.experiments import missing_runs, result_tables, studies
+    from sasa_tutorial.experiments import missing_runs, result_tables, studies_named
     from sasa_tutorial.experiments.results import lesson_rows
     from sasa_tutorial.training.records import all_records, committed_records, read_records
 
@@ -162,7 +162,7 @@ def results(missing: bool, study: tuple[str, ...], markdown: bool, update: Path 
             click.echo(str(plan))
         click.echo(f"planned runs without a record: {len(lacking)}")
     elif study:
-        for chosen in studies(study):
+        for chosen in studies_named(study):
             click.echo(result_tables.study_text(chosen, records, profile, layout) + "\n")
     else:
         click.echo(result_tables.lesson_tables(lesson_rows(records), layout))
@@ -179,7 +179,8 @@ def weights(model: str | None, learned: bool, profile: str, seed: int) -> None:
     --publish rounds the weights of a finished run on this machine to float16 and keeps them if they still have the
     recorded accuracy; the profile and seed say which run.
     """
-    from sasa_tutorial.experiments.weights import learned_tables, publish_weights, published_weights
+    from sasa_tutorial.experiments.publishing import publish_weights
+    from sasa_tutorial.experiments.weights import learned_tables, published_weights
     from sasa_tutorial.paths import shown
     from sasa_tutorial.training.plan import plan_run
 

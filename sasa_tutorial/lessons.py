@@ -14,6 +14,7 @@ class Lesson:
     notebook: str  # the file, without its ending
     question: str  # which the lesson before leaves open
     colour: str  # of the mechanism in every figure
+    beside: tuple[str, ...]  # lessons whose results stand beside this one's: the convolution, and what it changes
 
     @property
     def title(self) -> str:
@@ -28,42 +29,49 @@ LESSONS = (
         notebook="01_convolution",
         question="What does a convolution take for granted?",
         colour="#000000",
+        beside=(),
     ),
     Lesson(
         name="global_attention",
         notebook="02_global_attention",
         question="What if the content decides which pixels matter?",
         colour="#0072B2",
+        beside=("convolution",),
     ),
     Lesson(
         name="local_attention",
         notebook="03_local_attention",
         question="Must every pixel look at every other?",
         colour="#56B4E9",
+        beside=("convolution", "global_attention"),
     ),
     Lesson(
         name="relative_offsets",
         notebook="04_relative_offsets",
         question="How does attention know where?",
         colour="#009E73",
+        beside=("convolution", "local_attention"),
     ),
     Lesson(
         name="attention_stem",
         notebook="05_attention_stem",
         question="Can attention read raw pixels?",
         colour="#CC79A7",
+        beside=("convolution", "relative_offsets"),
     ),
     Lesson(
         name="augmented_convolution",
         notebook="06_augmented_convolution",
         question="Why not both?",
         colour="#D55E00",
+        beside=("convolution", "global_attention"),
     ),
     Lesson(
         name="external_attention",
         notebook="07_external_attention",
         question="Must the keys come from the image?",
         colour="#E69F00",
+        beside=("convolution", "global_attention"),
     ),
 )
 

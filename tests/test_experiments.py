@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sasa_tutorial.experiments import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies
+from sasa_tutorial.experiments import STUDIES, lesson_rows, missing_runs, planned_runs, row_of, runner, studies_named
 from sasa_tutorial.experiments.comparison import (
     LEVEL,
     SeedSpread,
@@ -80,19 +80,19 @@ def test_an_evening_asks_the_recipe_in_its_own_study():
 
 def test_the_ablations_of_the_papers_are_all_there():
     def varied(study: str, name: str) -> list:
-        return [entry.options.get(name) for entry in studies((study,))[0].entries]
+        return [entry.options.get(name) for entry in studies_named((study,))[0].entries]
 
     assert varied("extent", "kernel_size") == [3, 5, None, 9, 11]
     assert {tuple(groups or ()) for groups in varied("groups", "attention_groups")} == {
         (), (2, 3, 4), (3, 4), (4,), (1,), (1, 2), (1, 2, 3),
     }  # fmt: skip
-    assert len(studies(("groups",))[0].entries) == 8
+    assert len(studies_named(("groups",))[0].entries) == 8
     assert varied("share", "kappa") == varied("share", "upsilon") == [None, None, 0.5, 0.75, 1.0]
     assert varied("codes", "positions") == ["none", "sine", "coordinates", None]
     assert varied("slots", "slots") == [8, 16, 32, None, 128, 256]
     assert (
         varied("positions", "positions") == [None, "absolute", "absolute_qk", None]
-        and len(studies(("stem",))[0].entries) == 4
+        and len(studies_named(("stem",))[0].entries) == 4
     )
 
 
@@ -381,7 +381,7 @@ def test_two_studies_that_ask_about_the_same_networks_are_one_comparison():
 
 
 def test_a_small_published_difference_is_none():
-    groups, values = studies(("groups",))[0], {0: 70.0, 1: 70.3, 2: 70.1}
+    groups, values = studies_named(("groups",))[0], {0: 70.0, 1: 70.3, 2: 70.1}
     early = {seed: value + 9 + seed / 10 for seed, value in values.items()}
     records = [*recorded(groups["attention nowhere"], values), *recorded(groups["attention in 1"], early)]
     found = {c.row.entry.label: c for c in compare(groups, records, "full")}

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from sasa_tutorial import paths
 from sasa_tutorial.datasets import load_cifar100, normalise, stratified_subset, synthetic_cifar100
-from sasa_tutorial.experiments import weights
-from sasa_tutorial.experiments.weights import WeightsError, publish_weights, published_weights, trained_network
+from sasa_tutorial.experiments import publishing, weights
+from sasa_tutorial.experiments.publishing import publish_weights
+from sasa_tutorial.experiments.weights import WeightsError, published_weights, trained_network
 from sasa_tutorial.layers import ExternalAttention2d
 from sasa_tutorial.lessons import LESSONS
 from sasa_tutorial.training.checkpoints import save_checkpoint
@@ -34,7 +35,8 @@ BEGUN = "2026-01-01T00:00:00+00:00"
 def elsewhere(tmp_path, monkeypatch) -> Path:
     """Weights and records in a folder of the test's own, empty at first."""
     monkeypatch.setattr(paths, "results_root", lambda: tmp_path / "results")
-    monkeypatch.setattr(weights, "weights_root", lambda: tmp_path / "weights")
+    for module in (weights, publishing):
+        monkeypatch.setattr(module, "weights_root", lambda: tmp_path / "weights")
     return tmp_path / "weights"
 
 
@@ -51,7 +53,7 @@ def finished(elsewhere, monkeypatch) -> tuple[Plan, dict[str, torch.Tensor]]:
     save_file(network.state_dict(), plan.folder / "weights.safetensors")
     save_checkpoint(plan.folder / "finished-abc123.pt", {"progress": {"started": BEGUN}})
     append_record(local_records(), run_record(plan))
-    monkeypatch.setattr(weights, "_validation_top1", lambda network, plan: 20.2)
+    monkeypatch.setattr(publishing, "_validation_top1", lambda network, plan: 20.2)
     return plan, network.state_dict()
 
 
@@ -144,7 +146,7 @@ def test_weights_of_another_run_than_the_record_are_refused(finished):
 
 def test_weights_without_the_recorded_accuracy_are_refused(finished, elsewhere, monkeypatch):
     plan, _ = finished
-    monkeypatch.setattr(weights, "_validation_top1", lambda network, plan: 20.31)
+    monkeypatch.setattr(publishing, "_validation_top1", lambda network, plan: 20.31)
     with pytest.raises(WeightsError, match=r"top-1 20\.31 %, the record 20\.00 %"):
         publish_weights(plan)
     assert not elsewhere.exists()
@@ -162,7 +164,7 @@ def test_synthetic_images_are_refused(elsewhere):
 
 def test_large_weights_and_those_beyond_float16_are_refused(finished, monkeypatch):
     plan, original = finished
-    monkeypatch.setattr(weights, "LARGEST", 1000)
+    monkeypatch.setattr(publishing, "LARGEST", 1000)
     with pytest.raises(WeightsError, match=r"bytes are too many for the repository; at most 1,000"):
         publish_weights(plan)
     original["classifier.bias"][0] = 1e5
@@ -261,7 +263,7 @@ def test_every_lesson_has_small_right_weights():
     entries = published_weights()
     assert tuple(entries) == NAMES
     for name, entry in entries.items():
-        assert entry.problem == "" and entry.bytes < weights.LARGEST and entry.model == name
+        assert entry.problem == "" and entry.bytes < publishing.LARGEST and entry.model == name
         assert entry.val_top1 == entry.record.val_top1 and entry.record.status == "finished"
     folder = ROOT / "data" / "weights"
     listed = {"index.json", "records.jsonl", *(entry.file for entry in entries.values())}

@@ -3,7 +3,7 @@
 from sasa_tutorial.experiments.grid import planned_runs
 from sasa_tutorial.experiments.results import Row, lesson_rows, missing_runs, row_of
 from sasa_tutorial.experiments.runner import train_missing
-from sasa_tutorial.experiments.studies import STUDIES, studies
+from sasa_tutorial.experiments.studies import STUDIES, studies_named
 from sasa_tutorial.experiments.study import Entry, Study
 
 __all__ = [
@@ -15,6 +15,6 @@ __all__ = [
     "missing_runs",
     "planned_runs",
     "row_of",
-    "studies",
+    "studies_named",
     "train_missing",
 ]

@@ -15,7 +15,7 @@ from sasa_tutorial.experiments.studies import (
     SHARE,
     STEM,
     STUDIES,
-    studies,
+    studies_named,
 )
 from sasa_tutorial.experiments.study import Study
 from sasa_tutorial.training.plan import Plan
@@ -62,7 +62,7 @@ def planned_runs(profile: str = "full", names: tuple[str, ...] = ()) -> list[Pla
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be {', '.join(PROFILES)}, got {profile!r}")
-    wanted = {study.name for study in studies(names)}
+    wanted = {study.name for study in studies_named(names)}
     plans = {}
     for study in _ORDER:
         if study.name in wanted and profile in study.profiles:

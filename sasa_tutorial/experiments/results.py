@@ -2,29 +2,16 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
+from sasa_tutorial import lessons
 from sasa_tutorial.experiments.grid import planned_runs
 from sasa_tutorial.experiments.studies import LESSONS
 from sasa_tutorial.experiments.study import Entry
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record
-
-BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        # A lesson's row means little alone: beside it stand the convolution and the mechanism that it changes.
-        "convolution": (),
-        "global_attention": ("convolution",),
-        "local_attention": ("convolution", "global_attention"),
-        "relative_offsets": ("convolution", "local_attention"),
-        "attention_stem": ("convolution", "relative_offsets"),
-        "augmented_convolution": ("convolution", "global_attention"),
-        "external_attention": ("convolution", "global_attention"),
-    }
-)
 
 
 def missing_runs(records: Iterable[Record], profile: str = "full", studies: tuple[str, ...] = ()) -> list[Plan]:
@@ -87,9 +74,9 @@ def lesson_rows(records: Iterable[Record], mechanisms: Sequence[str] = ()) -> li
     """The lessons' networks that have run, the largest profile first.
 
     Args:
-        mechanisms: only these and what each is to be seen `BESIDE`; all for none.
+        mechanisms: only these lessons, and those that stand beside them; all for none.
     """
     kept = list(records)
-    shown = {name for mechanism in mechanisms for name in (mechanism, *BESIDE[mechanism])}
+    shown = {name for lesson in lessons.LESSONS if lesson.name in mechanisms for name in (lesson.name, *lesson.beside)}
     entries = [entry for entry in LESSONS.entries if not mechanisms or entry.model in shown]
     return [row for profile in LESSONS.profiles for entry in entries if (row := row_of(entry, profile, kept)).ran]

@@ -271,7 +271,7 @@ STUDIES = (
 )
 
 
-def studies(names: tuple[str, ...] = ()) -> tuple[Study, ...]:
+def studies_named(names: tuple[str, ...] = ()) -> tuple[Study, ...]:
     """The studies of these names, all of them for none.
 
     Raises:

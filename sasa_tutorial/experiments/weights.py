@@ -5,30 +5,22 @@ numbers, and a variance may be too small for float16. `index.json` says what eac
 to it; `records.jsonl` beside it has the records of runs that are not among those of the tables.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
-from torch import Tensor, nn
+from safetensors.torch import load
+from torch import nn
 
 from sasa_tutorial.errors import TutorialError
+from sasa_tutorial.files import read_checked
 from sasa_tutorial.paths import shown, weights_root
-from sasa_tutorial.training.checkpoints import load_checkpoint
-from sasa_tutorial.training.distributed import Processes
-from sasa_tutorial.training.evaluation import evaluate
 from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.recipe import parameter_kinds, start_tables
-from sasa_tutorial.training.records import Record, append_record, committed_records, local_records, read_records
-
-LARGEST = 3_000_000  # bytes of a file: they are part of the repository and of the installed package
-AGREEMENT = 0.3  # points of validation top-1 between a record and its rounded weights
+from sasa_tutorial.training.records import Record, committed_records, read_records
 
 
 class WeightsError(TutorialError):
@@ -89,21 +81,13 @@ class PublishedWeights:
 
     def _record(self) -> Record | None:
         names = ("model", "profile", "seed", "date")
-        records = (record for path in _record_files() for record in read_records(path))
+        records = (record for path in record_files() for record in read_records(path))
         return next((r for r in records if all(getattr(r, name) == getattr(self, name) for name in names)), None)
 
     def _read(self) -> tuple[bytes, str]:
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return b"", f"is missing: expected SHA-256 {self.sha256} ({self.bytes:,} bytes)"
-        except OSError as error:
-            return b"", f"cannot be read ({error.strerror or error})"
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            expected = f"expected SHA-256 {self.sha256} ({self.bytes:,} bytes)"
-            return b"", f"is damaged: {expected}, found {found} ({len(content):,} bytes)"
-        return content, ""
+        content, problem = read_checked(self.path, f"sha256:{self.sha256}")
+        expected = f": expected SHA-256 {self.sha256} ({self.bytes:,} bytes)" if problem == "is missing" else ""
+        return content, problem + expected
 
 
 def published_weights() -> dict[str, PublishedWeights]:
@@ -136,9 +120,9 @@ def trained_network(name: str) -> nn.Module:
         WeightsError: the file or its record is missing, damaged, or of another version of the network.
     """
     entry = _entry(name)
-    network = _untrained(_plan_of(entry.record))
+    network, content = untrained(_plan_of(entry.record)), entry.read()
     try:
-        network.load_state_dict(load(entry.read()))  # copies into the network's own float32
+        network.load_state_dict(load(content))  # copies into the network's own float32
     except (RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise WeightsError(f"{shown(entry.path)} does not fit the network ({reason}). {_mend(name)}") from error
@@ -155,7 +139,7 @@ def starting_network(name: str) -> nn.Module:
         WeightsError: the record is missing.
     """
     record = _entry(name).record
-    network = _untrained(_plan_of(record))
+    network = untrained(_plan_of(record))
     start_tables(network, record.config.get("table_start", 1.0))
     return network.train().requires_grad_(False)
 
@@ -189,83 +173,6 @@ def learned_tables(name: str) -> list[LearnedTable]:
     return found
 
 
-def publish_weights(plan: Plan) -> PublishedWeights:
-    """Make the file of a network from its finished run on this machine, in place of the one there was.
-
-    Raises:
-        WeightsError: the run is not finished, is not of real images, or has no record; its weights do not give the
-            record's accuracy, are beyond float16, or are too large.
-    """
-    if not plan.profile.source.recorded:
-        raise WeightsError(f"{plan}: only networks trained on CIFAR-100 are published. Choose another profile.")
-    record = _record_of_finished(plan)
-    network = _untrained(plan)
-    rounded = rounded_to_half(load_file(plan.folder / "weights.safetensors"), dict(network.named_parameters()))
-    network.load_state_dict(rounded)
-    measured = _validation_top1(network, plan)
-    if abs(measured - record.val_top1) > AGREEMENT:
-        raise WeightsError(
-            f"{plan}: the rounded weights have validation top-1 {measured:.2f} %, the record {record.val_top1:.2f} %; "
-            f"at most {AGREEMENT} points apart were expected. The weights are of another run: train it with --fresh."
-        )
-    content = save(rounded)
-    if len(content) > LARGEST:
-        raise WeightsError(f"{plan}: {len(content):,} bytes are too many for the repository; at most {LARGEST:,}.")
-    entry = PublishedWeights(
-        file=f"{plan.model}.safetensors",
-        sha256=hashlib.sha256(content).hexdigest(),
-        bytes=len(content),
-        dtype="float16",
-        **{name: getattr(record, name) for name in ("model", "profile", "seed", "date", "val_top1")},
-    )
-    weights_root().mkdir(parents=True, exist_ok=True)
-    if not any(other.identity == record.identity for other in read_records(committed_records())):
-        append_record(_record_files()[1], record)
-    _write(entry.path, content)
-    index = published_weights() if (weights_root() / "index.json").exists() else {}
-    lines = {name: asdict(each) for name, each in sorted({**index, plan.model: entry}.items())}
-    _write(weights_root() / "index.json", (json.dumps(lines, indent=1) + "\n").encode())
-    return entry
-
-
-def rounded_to_half(state: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state in which the parameters are float16, and buffers what they were.
-
-    Raises:
-        WeightsError: a parameter is beyond float16.
-    """
-    rounded = {name: value.half() if name in parameters else value for name, value in state.items()}
-    for name in parameters:
-        if not rounded[name].isfinite().all():
-            largest = state[name].abs().max().item()
-            raise WeightsError(f"{name} has the magnitude {largest:.3g}; float16 ends at 65504.")
-    return rounded
-
-
-def _validation_top1(network: nn.Module, plan: Plan) -> float:
-    _, validation, _ = plan.profile.load()
-    cpu = torch.device("cpu")
-    return evaluate(network.to(memory_format=torch.channels_last), validation, Processes(0, 1, cpu)).top1
-
-
-def _record_of_finished(plan: Plan) -> Record:
-    """The record of the run in the plan's folder, known by the moment it began: a run may have been done twice."""
-    finished = next(iter(plan.folder.glob("finished-*.pt")), None)
-    if finished is None or not (plan.folder / "weights.safetensors").is_file():
-        command = f"sasa-tutorial train {plan.model} --profile {plan.profile.name} --seed {plan.seed}"
-        raise WeightsError(f"{shown(plan.folder)} holds no finished run. Train it first: `{command}`.")
-    started = load_checkpoint(finished)["progress"]["started"]
-    records = [r for path in (committed_records(), local_records()) for r in read_records(path) if plan.matches(r)]
-    for record in records:
-        if record.date == started and record.status == "finished":
-            return record
-    others = ", ".join(record.date for record in records) or "none"
-    raise WeightsError(
-        f"{shown(plan.folder)} holds a run begun {started}, and no record is of that one (recorded: {others}). "
-        "Train it again with --fresh."
-    )
-
-
 def _entry(name: str) -> PublishedWeights:
     index = published_weights()
     if name not in index:
@@ -273,7 +180,8 @@ def _entry(name: str) -> PublishedWeights:
     return index[name]
 
 
-def _untrained(plan: Plan) -> nn.Module:
+def untrained(plan: Plan) -> nn.Module:
+    """The network of a run as it was before its first step."""
     with torch.random.fork_rng(devices=[]):  # the reader's random numbers stay what they are
         torch.default_generator.manual_seed(plan.seed)  # as a run begins; torch.manual_seed would touch GPUs too
         return plan.network()
@@ -289,23 +197,9 @@ def _plan_of(record: Record) -> Plan:
     return replace(usual, options=options)
 
 
-def _record_files() -> tuple[Path, Path]:
+def record_files() -> tuple[Path, Path]:
+    """Where the records of published networks are: those of the tables, and the others."""
     return committed_records(), weights_root() / "records.jsonl"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise WeightsError(f"{shown(path)} could not be written ({error}); what was there before is kept.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _mend(name: str) -> str:

@@ -21,7 +21,7 @@ from sasa_tutorial.experiments.result_tables import (
     markdown,
     tried_table,
 )
-from sasa_tutorial.experiments.studies import STUDIES, studies
+from sasa_tutorial.experiments.studies import STUDIES, studies_named
 from sasa_tutorial.experiments.study import Study
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.training.profiles import PROFILES
@@ -34,7 +34,7 @@ def recorded_study(name: str) -> None:
     Raises:
         ValueError: no study has this name.
     """
-    (chosen,) = studies((name,))
+    (chosen,) = studies_named((name,))
     records = read_records(committed_records())
     profile = best_profile(chosen, records)
     known = findings(records, profile)
@@ -55,7 +55,7 @@ def other_recorded_studies(*shown: str) -> None:
     Raises:
         ValueError: no study has one of these names.
     """
-    in_depth, records = studies(shown) if shown else (), read_records(committed_records())
+    in_depth, records = studies_named(shown) if shown else (), read_records(committed_records())
     rest = [one for one in STUDIES if one.metric == METRIC and one not in in_depth]
     best = {one.name: best_profile(one, records) for one in rest}
     text = []
