@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
-# The map is drawn in dots: 600 x 300 of them at 100 an inch.
-_WIDTH, _HEIGHT = 600, 300
-_COLUMNS, _STEP = 4, 150
-_ROWS = (75, 228)  # centres of the two rows of pictures, from above
+# The map is drawn in dots, at 100 an inch: 600 across, and as many rows of pictures as it takes.
+_WIDTH, _COLUMNS, _STEP = 600, 4, 150
+_FIRST_ROW, _ROW = 75, 153  # centre of the first row of pictures, from above; from one row to the next
 _SIDE = 8  # pixels a side of the small image in a picture
 _PIXEL = 9  # dots a side of one of its pixels
 _REACH = _SIDE * _PIXEL / 2
@@ -37,21 +36,23 @@ def series_map(questions: Mapping[str, str], later: Sequence[str] = ()) -> Axes:
     The pictures are schematic: the query is framed, and the stronger a cell's colour, the larger its weight.
 
     Args:
-        questions: for each mechanism, in order, the question that the one before leaves open; seven at most.
+        questions: for each mechanism, in order, the question that the one before leaves open.
         later: names of the notebooks that come after the mechanisms, three at most.
 
     Raises:
-        ValueError: a mechanism that does not exist, or more than fit.
+        ValueError: a mechanism that does not exist, or more than three later notebooks.
     """
     unknown = [name for name in questions if name not in _PICTURES]
     if unknown:
         raise ValueError(f"no mechanism is called {unknown[0]!r}; there are: {', '.join(_PICTURES)}")
-    if len(questions) > 2 * _COLUMNS - 1 or len(later) > 3:
-        raise ValueError(f"at most 7 mechanisms and 3 later notebooks fit, got {len(questions)} and {len(later)}")
-    ax = plt.subplots(figsize=(_WIDTH / 100, _HEIGHT / 100))[1]
-    ax.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0), aspect="equal")
+    if len(later) > 3:
+        raise ValueError(f"at most 3 later notebooks fit, got {len(later)}")
+    places = len(questions) + bool(later)
+    height = _ROW * -(-places // _COLUMNS) - 6
+    ax = plt.subplots(figsize=(_WIDTH / 100, height / 100))[1]
+    ax.set(xlim=(0, _WIDTH), ylim=(height, 0), aspect="equal")
     ax.axis("off")
-    _draw_path(ax, len(questions) + bool(later))
+    _draw_path(ax, places)
     for place, (name, question) in enumerate(questions.items()):
         x, y = _centre(place)
         _PICTURES[name](ax, x - _REACH, y - _REACH, MECHANISM_COLOURS[name])
@@ -115,7 +116,7 @@ def accuracy_bars(accuracies: Mapping[str, float], chance: Sequence[float], mech
 
 def _centre(place: int) -> tuple[float, float]:
     row, column = divmod(place, _COLUMNS)
-    return (column + 0.5) * _STEP, _ROWS[row]
+    return (column + 0.5) * _STEP, _FIRST_ROW + _ROW * row
 
 
 def _draw_path(ax: Axes, places: int) -> None:
@@ -125,7 +126,7 @@ def _draw_path(ax: Axes, places: int) -> None:
         if y == next_y:
             corners = [(x + _REACH + 8, y), (next_x - _REACH - 12, y)]
         else:
-            right, left, gap = _WIDTH - 4, 4, _ROWS[0] + _REACH + 43
+            right, left, gap = _WIDTH - 4, 4, y + _REACH + 43
             corners = [(x + _REACH + 8, y), (right, y), (right, gap), (left, gap), (left, next_y)]
             corners.append((next_x - _REACH - 12, next_y))
         ax.add_patch(
