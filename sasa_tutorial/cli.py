@@ -14,7 +14,9 @@ from sasa_tutorial.selftest.command import selftest
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
-DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
+)
 PROFILE = click.option(
     "--profile",
     default="auto",
@@ -306,10 +308,9 @@ def check(name: str, root: Path | None) -> None:
 
     findings = ARCHIVES[name].check(root)
     for finding in findings:
-        click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
-    if not all(finding.ok for finding in findings):
-        click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
-        sys.exit(1)
+        mend = f"Mend it with `{ARCHIVES[name].mending_command(root)}`."
+        click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}. {mend}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 cli.add_command(selftest)
@@ -318,6 +319,9 @@ cli.add_command(selftest)
 def main() -> None:
     """Entry point: the command, with errors as one message and the exit code that belongs to them."""
     debug = "--debug" in sys.argv[1:2]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a code page without a sign gets a question mark, not an error
+            stream.reconfigure(errors="replace")
     try:
         cli()
     except KeyboardInterrupt:
