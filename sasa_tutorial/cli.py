@@ -14,9 +14,7 @@ from sasa_tutorial.selftest.command import selftest
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
-DEVICE = click.option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda, cuda:N or mps."
-)
+DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda:N or mps.")
 PROFILE = click.option(
     "--profile",
     default="auto",
@@ -281,8 +279,6 @@ ROOT = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder that holds the data set's.  [default: $SASA_DATA, else data/]",
 )
-
-
 NAME = click.argument("name", type=click.Choice(["cifar100", "cifar10"]), default="cifar100")
 
 

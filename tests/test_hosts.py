@@ -224,7 +224,7 @@ for page in sys.argv[1:]:
         except SystemExit as end:
             code = end.code or 0
         sys.stdout.flush()
-        said = sys.stdout.buffer.getvalue().decode(page)
+        said = sys.stdout.buffer.getvalue().decode(page, "replace")  # click writes UTF-8 where it is told ASCII
         print(page, *arguments, code, bool(said), "?" in said, file=out)
 """
 
