@@ -14,7 +14,7 @@ from sasa_tutorial.selftest.command import selftest
 
 # Everything heavy is imported inside the command that needs it: --help must not wait for torch.
 
-DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+DEVICE = click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda:N or mps.")
 PROFILE = click.option(
     "--profile",
     default="auto",
@@ -280,8 +280,6 @@ ROOT = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder that holds the data set's.  [default: $SASA_DATA, else data/]",
 )
-
-
 NAME = click.argument("name", type=click.Choice(["cifar100", "cifar10"]), default="cifar100")
 
 
@@ -307,10 +305,9 @@ def check(name: str, root: Path | None) -> None:
 
     findings = ARCHIVES[name].check(root)
     for finding in findings:
-        click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}")
-    if not all(finding.ok for finding in findings):
-        click.echo(f"Mend it with `{ARCHIVES[name].mending_command(root)}`.", err=True)
-        sys.exit(1)
+        mend = f"Mend it with `{ARCHIVES[name].mending_command(root)}`."
+        click.echo(f"{finding.path}: ok" if finding.ok else f"{finding.path} {finding.problem}. {mend}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 cli.add_command(selftest)
@@ -319,6 +316,9 @@ cli.add_command(selftest)
 def main() -> None:
     """Entry point: the command, with errors as one message and the exit code that belongs to them."""
     debug = "--debug" in sys.argv[1:2]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a code page without a sign gets a question mark, not an error
+            stream.reconfigure(errors="replace")
     try:
         cli()
     except KeyboardInterrupt:

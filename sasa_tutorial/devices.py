@@ -5,37 +5,48 @@ Besides the kernels this is the only file of the library that knows what PyTorch
 
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+NAMES = "auto, cpu, cuda, cuda:N or mps"
+
 
 def gpu_available() -> bool:
-    """Whether there is a GPU that PyTorch can use."""
+    """Whether there is a GPU with CUDA: what the profiles for GPUs are made for."""
     return torch.cuda.is_available()
 
 
 def on_gpu(device: torch.device | str) -> bool:
-    """Whether that device is a GPU."""
+    """Whether that device is a GPU with CUDA."""
     return torch.device(device).type == "cuda"
 
 
+def on_apple_gpu(device: torch.device | str) -> bool:
+    """Whether that device is the GPU of an Apple processor: no float64 there, and one process only."""
+    return torch.device(device).type == "mps"
+
+
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else the CPU.
+    """The device of that name; "auto" is CUDA where there is one, else Apple's GPU, else the CPU.
 
     Raises:
         ValueError: no such device here.
     """
     if name == "auto":
-        name = "cuda" if gpu_available() else "cpu"
+        name = "cuda" if gpu_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+        raise ValueError(f"device must be {NAMES}, got {name!r}") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device must be {NAMES}, got {name!r}")
+    if on_apple_gpu(device) and not torch.backends.mps.is_available():
+        raise ValueError("device mps was asked for, but this is no Apple processor with macOS 14, or PyTorch lacks it")
     if on_gpu(device) and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name} was asked for, but {torch.cuda.device_count()} CUDA devices are visible")
     return device
@@ -57,6 +68,8 @@ def device_name(device: torch.device, *, bfloat16: bool = False) -> str:
     """
     if on_gpu(device):
         return torch.cuda.get_device_name(device)
+    if on_apple_gpu(device):
+        return f"{processor_name()} GPU"
     threads = torch.get_num_threads()
     numbers = ", bfloat16" if bfloat16 and bfloat16_in_hardware(device) else ""
     return f"{processor_name()}, {threads} thread{'' if threads == 1 else 's'}{numbers}"
@@ -66,19 +79,27 @@ def processor_name() -> str:
     """As the system names it."""
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is only the architecture on Linux
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    if platform.system() == "Darwin":  # where it is the architecture, too
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        try:
+            return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass
     return platform.processor() or platform.machine()
 
 
-def computing(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:
+def computing(device: torch.device, *, bfloat16: bool = False) -> AbstractContextManager:
     """Autocast to the half precision that suits the device, as `half_precision` says; else none, float32."""
     return computing_in(half_precision(device, bfloat16=bfloat16), device)
 
 
-def computing_in(half: torch.dtype | None, device: torch.device) -> torch.autocast:
+def computing_in(half: torch.dtype | None, device: torch.device) -> AbstractContextManager:
     """Autocast to these 16-bit numbers, none for None. Softmax, norms and loss stay in float32."""
+    if on_apple_gpu(device):
+        return nullcontext()  # autocast of some versions warns there of types that nobody asked for
     return torch.autocast(device.type, dtype=half or torch.bfloat16, enabled=half is not None)
 
 
@@ -135,14 +156,24 @@ def compute_capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
+def summing(device: torch.device | str) -> torch.dtype:
+    """In which numbers long sums are kept: float64 where the device has it, float32 on Apple's GPU, which has not."""
+    return torch.float32 if on_apple_gpu(device) else torch.float64
+
+
 def wait_for(device: torch.device | str) -> None:
     """Until the device has done all it was given; a CPU always has."""
     if on_gpu(device):
         torch.cuda.synchronize(device)
+    elif on_apple_gpu(device):
+        torch.mps.synchronize()
 
 
 def begin_peak(device: torch.device | str) -> int:
     """Measure the peak of memory from here on; bytes in use now, 0 for a CPU."""
+    if on_apple_gpu(device):
+        torch.mps.empty_cache()
+        return torch.mps.current_allocated_memory()
     if not on_gpu(device):
         return 0
     torch.cuda.reset_peak_memory_stats(device)
@@ -150,7 +181,12 @@ def begin_peak(device: torch.device | str) -> int:
 
 
 def peak_memory(device: torch.device | str) -> int | None:
-    """Bytes that PyTorch has handed out at the peak since `begin_peak`; None for a CPU, where nobody counts."""
+    """Bytes that PyTorch has handed out at the peak since `begin_peak`; None for a CPU, where nobody counts.
+
+    On Apple's GPU nobody notes the peak: it is what PyTorch has from the system, which it gives back only in need.
+    """
+    if on_apple_gpu(device):
+        return torch.mps.driver_allocated_memory()
     return torch.cuda.max_memory_allocated(device) if on_gpu(device) else None
 
 

@@ -140,7 +140,9 @@ def read(name: str, case: str, sm: int, binary: bytes, options: dict) -> Row:
         file.write(binary)
         file.flush()
         sass, usage = (
-            subprocess.run([BIN / "cuobjdump", flag, file.name], capture_output=True, text=True, check=True).stdout
+            subprocess.run(
+                [BIN / "cuobjdump", flag, file.name], capture_output=True, encoding="utf-8", check=True
+            ).stdout
             for flag in ("-sass", "-res-usage")
         )
     body = innermost_loop(instructions(sass))

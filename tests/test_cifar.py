@@ -172,7 +172,7 @@ def test_damage_is_named_and_mended_by_a_command(root, name, damage):
     message = str(caught.value)
     assert DAMAGE[damage].format(sha256=ARCHIVE.files[name].removeprefix("sha256:")) in message
     assert str(root / FOLDER) in message
-    assert f"`SASA_DATA={root} sasa-tutorial data download`" in message
+    assert f"`sasa-tutorial data download --root {root}`" in message
     findings = {finding.name: finding for finding in check_cifar100(root, archive=ARCHIVE)}
     assert not findings[name].ok
     assert findings[name].path == root / FOLDER / name
@@ -332,7 +332,7 @@ def test_cifar10_is_checked_and_mended_as_cifar100_is(cifar10, tmp_path):
     assert all(finding.ok for finding in archive.check(root))
     (tmp_path / archive.folder).mkdir()
     (tmp_path / archive.folder / "data_batch_1").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"data_batch_1 is damaged: expected MD5 .*data download cifar10`"):
+    with pytest.raises(DatasetError, match=r"data_batch_1 is damaged: expected MD5 .*data download cifar10 --root .*`"):
         load_cifar10(tmp_path, split="train", archive=archive)
 
 

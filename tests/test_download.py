@@ -29,11 +29,12 @@ class Server:
     """An HTTP server on this machine: a path answers with what `serve` gave it, everything else with 404."""
 
     def __init__(self):
-        self.answers, self.requests = {}, []
+        self.answers, self.requests, self.ranges = {}, [], []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(handler):
                 self.requests.append(handler.path)
+                self.ranges.append(handler.headers.get("Range"))
                 if handler.path in self.answers:
                     self.answers[handler.path](handler)
                 else:
@@ -50,20 +51,41 @@ class Server:
         return f"http://127.0.0.1:{self.http.server_port}{path}"
 
     def serve(
-        self, path: str, content: bytes = PACKED, *, upto=None, length=True, headers=(), before=None, halfway=None
+        self,
+        path: str,
+        content: bytes = PACKED,
+        *,
+        upto=None,
+        length=True,
+        headers=(),
+        before=None,
+        halfway=None,
+        ranges=False,
     ) -> str:
-        """Answer with the content, or with its first bytes only; call something before and halfway. The URL."""
+        """Answer with the content, or with its first bytes only; call something before and halfway. The URL.
+
+        With `ranges` it begins where it is asked to, and `upto` counts from there.
+        """
 
         def answer(handler):
             if before:
                 before()
-            handler.send_response(200)
+            asked = handler.headers.get("Range") if ranges else None
+            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+            if asked and start >= len(content):
+                handler.send_response(416)
+                handler.send_header("Content-Range", f"bytes */{len(content)}")
+                handler.end_headers()
+                return
+            handler.send_response(206 if asked else 200)
+            if asked:
+                handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             if length:
-                handler.send_header("Content-Length", str(len(content)))
+                handler.send_header("Content-Length", str(len(content) - start))
             for header in headers:
                 handler.send_header(*header)
             handler.end_headers()
-            sent = content[:upto]
+            sent = content[start:][:upto]
             handler.wfile.write(sent[: len(sent) // 2])
             if halfway:
                 halfway()
@@ -96,16 +118,20 @@ def archive(server):
 def no_settings_of_the_machine(monkeypatch):
     for name in ("SASA_DATA", "SASA_CIFAR100_URL", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sasa_tutorial.datasets.transfer.CHUNK", 1)  # the archive here is small
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """Everything below the root: bytes of files, None for folders."""
+    """Everything below the root but locks, which mean nothing: bytes of files, None for folders."""
     return {
-        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in sorted(root.rglob("*"))
+        if path.suffix != ".lock"
     }
 
 
 COMPLETE = {FOLDER: None, **{f"{FOLDER}/{name}": content for name, content in FILES.items()}}
+PARTIAL = f"{FILENAME}.partial"
 COMPLETE_WITH_ARCHIVE = {**COMPLETE, FILENAME: PACKED}
 
 
@@ -127,7 +153,7 @@ def test_other_users_may_read_what_was_downloaded(server, archive, tmp_path):
         download_cifar100(tmp_path, archive=archive)
     finally:
         os.umask(before)
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.suffix != ".lock"}
     assert modes == {FOLDER: 0o755, FILENAME: 0o644, "train": 0o644, "test": 0o644, "meta": 0o644}
 
 
@@ -186,7 +212,7 @@ def test_a_mirror_with_wrong_bytes_is_passed_over(server, archive, tmp_path):
     cut_in_silence = server.serve("/silence", upto=-100, length=False)
     good = server.serve("/good")
     download_cifar100(tmp_path, mirrors=[wrong, cut, cut_in_silence, good], archive=archive)
-    assert server.requests == ["/wrong", "/cut", "/silence", "/good"]
+    assert list(dict.fromkeys(server.requests)) == ["/wrong", "/cut", "/silence", "/good"]
     assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
 
@@ -196,7 +222,7 @@ def test_an_archive_that_a_server_labels_as_compressed_stays_one(server, archive
     assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
 
-def test_failure_names_every_address_with_its_reason_and_leaves_nothing(server, archive, tmp_path):
+def test_failure_names_every_address_with_its_reason_and_keeps_what_came(server, archive, tmp_path):
     wrong, cut = server.serve("/wrong", b"<html>Please log in</html>"), server.serve("/cut", upto=1000)
     nobody = "http://127.0.0.1:9/nobody"
     with pytest.raises(DatasetError) as caught:
@@ -210,14 +236,14 @@ def test_failure_names_every_address_with_its_reason_and_leaves_nothing(server, 
     assert f"{archive.url}: the server answered 404 Not Found" in lines
     assert "SASA_CIFAR100_URL" in message
     assert f"place {FILENAME} ({archive.hash}) at {tmp_path / FILENAME}" in message
-    assert f"`SASA_DATA={tmp_path} sasa-tutorial data download`" in message
+    assert f"`sasa-tutorial data download --root {tmp_path}`" in message and "HTTPS_PROXY" in message
     assert "object at 0x" not in message and "Max retries" not in message
     assert caught.value.__cause__ is None and caught.value.__context__ is None
-    assert tree(tmp_path) == {}
+    assert tree(tmp_path) == {PARTIAL: PACKED[:1000]}
 
 
 def test_a_mirror_that_stalls_is_given_up(server, archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("sasa_tutorial.datasets.download._TIMEOUT", 0.2)
+    monkeypatch.setattr("sasa_tutorial.datasets.transfer.SILENCE", 0.2)
     released = threading.Event()
     stalled = server.serve("/stalled", halfway=lambda: released.wait(10))
     silent = server.serve("/silent", before=lambda: released.wait(10))
@@ -226,7 +252,7 @@ def test_a_mirror_that_stalls_is_given_up(server, archive, tmp_path, monkeypatch
             download_cifar100(tmp_path, mirrors=[stalled, silent], archive=archive)
     finally:
         released.set()
-    assert tree(tmp_path) == {}
+    assert tree(tmp_path) == {PARTIAL: PACKED[: len(PACKED) // 2]}
 
 
 @pytest.mark.parametrize("package", ["pooch", "tqdm.auto"])
@@ -244,6 +270,59 @@ def test_progress_is_shown_unless_unwanted(server, archive, tmp_path, capsys):
     download_cifar100(tmp_path / "shown", archive=archive)
     shown = capsys.readouterr().err
     assert f"{FILENAME}: " in shown and "B/s" in shown
+
+
+# On from where it broke off -----------------------------------------------------------------------------------------
+
+
+def test_a_line_that_breaks_costs_nothing_that_has_come(server, archive, tmp_path):
+    third = len(PACKED) // 3 + 1
+    server.serve(f"/official/{FILENAME}", upto=third, ranges=True)
+    download_cifar100(tmp_path, archive=archive)
+    assert server.ranges == [None, f"bytes={third}-", f"bytes={2 * third}-"]
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+def test_another_process_goes_on_and_from_another_address(server, archive, tmp_path):
+    (tmp_path / PARTIAL).write_bytes(PACKED[:3000])
+    download_cifar100(tmp_path, mirrors=server.serve("/mirror", ranges=True), archive=archive)
+    assert server.ranges == ["bytes=3000-"]
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+def test_a_server_without_ranges_sends_it_all_again(server, archive, tmp_path):
+    (tmp_path / PARTIAL).write_bytes(PACKED[:3000])
+    download_cifar100(tmp_path, mirrors=server.serve("/mirror"), archive=archive)
+    assert server.requests == ["/mirror"]
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("begun", [b"another file", b"x" * (len(PACKED) + 1), PACKED])
+def test_what_was_begun_may_be_wrong_or_all_there(server, archive, tmp_path, begun, ranges):
+    (tmp_path / PARTIAL).write_bytes(begun)
+    mirror = server.serve("/mirror", ranges=ranges)
+    download_cifar100(tmp_path, mirrors=[mirror, mirror + "?again"], archive=archive)
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+def test_a_slow_address_waits_until_the_others_have_had_a_try(server, archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sasa_tutorial.datasets.transfer.TRIAL", 0)
+    monkeypatch.setattr("sasa_tutorial.datasets.transfer.SLOW", float("inf"))  # whatever comes is slow
+    download_cifar100(tmp_path, mirrors=server.serve("/slow", ranges=True), archive=archive)
+    assert server.requests == ["/slow", f"/official/{FILENAME}", "/slow"]
+    assert server.ranges == [None, "bytes=1-", "bytes=1-"]
+    assert "/slow: " in capsys.readouterr().err
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
+
+
+def test_the_official_address_comes_first_and_then_its_mirrors(server, archive, tmp_path):
+    mirrored = dataclasses.replace(archive, mirrors=(server.serve("/known", ranges=True),))
+    server.serve(f"/official/{FILENAME}", upto=1000)
+    download_cifar100(tmp_path, archive=mirrored)
+    assert list(dict.fromkeys(server.requests)) == [f"/official/{FILENAME}", "/known"]
+    assert server.ranges[-1] == "bytes=1000-"
+    assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
 
 # Wrong archives -----------------------------------------------------------------------------------------------------
@@ -348,10 +427,13 @@ def disk_full_after(size: int):
 
 def test_disk_full_while_downloading(server, archive, tmp_path):
     mirror = server.serve("/mirror")
-    with disk_full_after(2000), pytest.raises(DatasetError, match=r"Free some space .* `SASA_DATA=\S+ sasa-tutorial"):
+    with (
+        disk_full_after(2000),
+        pytest.raises(DatasetError, match=r"Free some space .* `sasa-tutorial data download --root"),
+    ):
         download_cifar100(tmp_path, mirrors=[mirror, server.serve("/other")], archive=archive)
     assert server.requests == ["/mirror"], "another address does not help against a full disk"
-    assert tree(tmp_path) == {}
+    assert tree(tmp_path) == {PARTIAL: PACKED[:2000]}
     download_cifar100(tmp_path, mirrors=mirror, archive=archive)
     assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
@@ -381,7 +463,7 @@ def test_ctrl_c_while_downloading(server, archive, tmp_path):
             download_cifar100(tmp_path, mirrors=mirror, archive=archive)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert tree(tmp_path) == {}
+    assert tree(tmp_path).keys() <= {PARTIAL} and PACKED.startswith(tree(tmp_path).get(PARTIAL, b""))
 
 
 def test_ctrl_c_while_unpacking(server, archive, tmp_path, monkeypatch):
@@ -434,13 +516,18 @@ download(Archive(**json.loads(sys.argv[2])), sys.argv[1])
 
 
 def test_two_processes_at_once(server, archive, tmp_path):
-    both = threading.Barrier(2, timeout=30)
-    server.serve(f"/official/{FILENAME}", before=both.wait)  # neither gets a byte before the other has asked, too
+    first, second = threading.Event(), threading.Event()
+    server.serve(f"/official/{FILENAME}", halfway=lambda: (first.set(), second.wait(60)))
     command = [sys.executable, "-c", DOWNLOAD_ALONE, str(tmp_path), json.dumps(dataclasses.asdict(archive))]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [process.communicate(timeout=60)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    assert len(server.requests) == 2
+    downloading = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert first.wait(60)
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    said = waiting.stderr.readline()
+    second.set()
+    errors = [process.communicate(timeout=60)[1] for process in (downloading, waiting)]
+    assert "another process is downloading CIFAR-100; this one waits" in said
+    assert [downloading.returncode, waiting.returncode] == [0, 0], errors
+    assert len(server.requests) == 1
     assert tree(tmp_path) == COMPLETE_WITH_ARCHIVE
 
 

@@ -50,7 +50,7 @@ def _of_this_process(first: Callable[[], object], action: Callable[[], object]) 
     first()
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
-        reset.write_text("5")  # the peak starts again from here
+        reset.write_text("5", encoding="ascii")  # the peak starts again from here
         before = _kilobytes(status, "VmRSS")
         action()
         return 1024 * (_kilobytes(status, "VmHWM") - before)
@@ -59,7 +59,11 @@ def _of_this_process(first: Callable[[], object], action: Callable[[], object]) 
 
 
 def _kilobytes(status: Path, field: str) -> int:
-    (line,) = [line for line in status.read_text().splitlines() if line.startswith(field + ":")]
+    (line,) = [
+        line
+        for line in status.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith(field + ":")
+    ]
     return int(line.split()[1])
 
 

@@ -1,6 +1,8 @@
 """A published archive of data, and the hashes that say which bytes are right."""
 
+import os
 import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,7 @@ class Archive:
     hash: str  # of the archive, as published by its authors
     folder: str  # the folder inside the archive, and below the data root
     files: Mapping[str, str]  # name of a wanted file in the folder: its hash
+    mirrors: tuple[str, ...] = ()  # other addresses of the same bytes, tried after the official one
 
     @property
     def filename(self) -> str:
@@ -49,12 +52,12 @@ class Archive:
 
     @property
     def variable(self) -> str:
-        """The environment variable with addresses to try before the official one."""
+        """The environment variable with addresses to try before these."""
         return f"SASA_{self.name.upper()}_URL"
 
     def root(self, root: Path | str | None) -> Path:
         """The data root: the argument, else `$SASA_DATA`, else `data/`; for the archive's own folder the one above."""
-        path = data_root() if root is None else Path(root).expanduser()
+        path = data_root() if root is None else Path.cwd() / Path(root).expanduser()
         return path.parent if path.name == self.folder else path
 
     def read(self, root: Path | str | None, name: str) -> bytes:
@@ -80,6 +83,7 @@ class Archive:
     def mending_command(self, root: Path | str | None) -> str:
         """The command that downloads into `root`, ready to be pasted into a shell."""
         command = "sasa-tutorial data download" + ("" if self.name == "cifar100" else f" {self.name}")
-        # The command looks where the variable points, so a root given by hand has to travel with it.
         here = self.root(root)
-        return command if here == self.root(None) else f"SASA_DATA={shlex.quote(str(here))} {command}"
+        if here == self.root(None):  # where the command looks by itself
+            return command
+        return f"{command} --root {shlex.quote(str(here)) if os.name == 'posix' else subprocess.list2cmdline([here])}"

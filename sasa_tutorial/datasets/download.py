@@ -1,26 +1,27 @@
-"""Fetching an archive from the first address that gives the right one; nothing half-written outlives a failure.
+"""Fetching an archive from the first address that gives the right one, and going on where an earlier try ended.
 
-pooch fetches, compares the hash and unpacks; here is what it leaves open: several addresses, reasons in one line, and
-files that take their places whole.
+pooch compares the hash and unpacks; here is what it leaves open: several addresses, reasons in one line, and files that
+take their places whole. The bytes come through `transfer.py`.
 """
 
 import errno
 import gzip
 import os
+import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sasa_tutorial.datasets import transfer
 from sasa_tutorial.datasets.archive import Archive, DatasetError
-from sasa_tutorial.files import read_checked
+from sasa_tutorial.files import Held, locked, read_checked
 
 if TYPE_CHECKING:
-    import requests
-
-_TIMEOUT = 30  # seconds without a byte before an address is given up
+    import tqdm
 
 
 def download(
@@ -33,14 +34,16 @@ def download(
     """Put the files of an archive into `root`; returns at once when they are there and right.
 
     The archive stays in `root`, so that damage can be mended without the network; delete it when you like. One placed
-    there by hand serves as well. Damaged files are replaced, right ones and strangers in the folder left alone.
+    there by hand serves as well. Damaged files are replaced, right ones and strangers in the folder left alone. What
+    has arrived when the line breaks, or the process ends, is kept as `….partial`, and the next call goes on from there.
+    One process downloads at a time; others wait for it.
 
     Args:
         archive: what to fetch, and its hashes.
         root: the folder that gets the archive's folder; None: `$SASA_DATA`, else `data/`.
-        mirrors: addresses to try before the official one; None: those in the archive's variable. One string may hold
-            several, separated by white space.
-        progress: show a progress bar.
+        mirrors: addresses to try before the archive's own; None: those in its variable. One string may hold several,
+            separated by white space.
+        progress: show a progress bar, with the time left.
 
     Returns:
         The folder with the files.
@@ -55,13 +58,14 @@ def download(
         return folder
     command = archive.mending_command(root)
     try:
-        packed = _fetched(archive, base / archive.filename, _addresses(archive, mirrors), progress, command)
+        with _one_at_a_time(base / f"{archive.filename}.lock", archive.title):
+            packed = _fetched(archive, base / archive.filename, _addresses(archive, mirrors), progress, command)
         _unpack(archive, packed, folder.resolve(), wrong)  # resolved: a symbolic link to another disk stays one
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         cure = "Free some space (360 MB are needed)" if full else "Mend that"
         raise DatasetError(
-            f"{archive.title} could not be put into {base}: {error}. Nothing half-written was left there. "
+            f"{archive.title} could not be put into {base}: {error}. No file there is half-written. "
             f"{cure} or name another folder in SASA_DATA, then run `{command}`."
         ) from error
     return folder
@@ -70,7 +74,19 @@ def download(
 def _addresses(archive: Archive, mirrors: str | Sequence[str] | None) -> list[str]:
     if mirrors is None:
         mirrors = os.environ.get(archive.variable, "")
-    return list(dict.fromkeys([*(mirrors.split() if isinstance(mirrors, str) else mirrors), archive.url]))
+    named = mirrors.split() if isinstance(mirrors, str) else mirrors
+    return list(dict.fromkeys([*named, archive.url, *archive.mirrors]))
+
+
+@contextmanager
+def _one_at_a_time(lock: Path, title: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, wait=False))
+        except Held:
+            print(f"another process is downloading {title}; this one waits for it", file=sys.stderr)
+            held.enter_context(locked(lock))
+        yield
 
 
 def _fetched(archive: Archive, packed: Path, addresses: list[str], progress: bool, command: str) -> Path:
@@ -85,36 +101,60 @@ def _fetched(archive: Archive, packed: Path, addresses: list[str], progress: boo
         ) from error
     pooch.get_logger().setLevel("WARNING")
     failures = []
-    if packed.exists() and not pooch.hashes.hash_matches(packed, archive.hash):
-        failures.append(f"{packed}: expected {archive.hash}, found {pooch.file_hash(packed, archive.hash[:3])}")
-    for address in addresses:
-        # The bar goes when it is done: one of an address that refused would stay empty on the screen. Its total is what
-        # the server will say: pooch puts it in, but cannot use a bar without any.
-        bar = tqdm(total=1, unit="B", unit_scale=True, desc=archive.filename, leave=False, disable=not progress)
-        fetch = pooch.HTTPDownloader(
-            progressbar=bar,
-            chunk_size=1 << 16,
-            timeout=_TIMEOUT,
-            headers={"Accept-Encoding": "identity"},
-            hooks={"response": _keep_packed},
-        )
-        try:
-            with bar:
-                pooch.retrieve(address, archive.hash, fname=packed.name, path=packed.parent, downloader=fetch)
-            packed.chmod(0o644)  # pooch's is closed to other users
+    if packed.exists():
+        if pooch.hashes.hash_matches(packed, archive.hash):
             return packed
-        except (requests.RequestException, ValueError) as error:  # another OSError is the disk's, not the server's
-            failures.append(f"{address}: {_why(error)}")
+        failures.append(f"{packed}: expected {archive.hash}, found {pooch.file_hash(packed, archive.hash[:3])}")
+    # Slow addresses come to a second turn, after all others, and then may take their time.
+    waiting = [(address, True) for address in addresses]
+    while waiting:
+        address, first_turn = waiting.pop(0)
+        impatient = first_turn and bool(waiting)
+        # The bar goes when it is done: one of an address that refused would stay empty on the screen.
+        with tqdm(unit="B", unit_scale=True, desc=packed.name, leave=False, disable=not progress) as bar:
+            try:
+                _fetch(archive, address, packed, bar, impatient)
+            except transfer.TooSlow as slow:
+                if progress:
+                    bar.write(f"{address}: {slow}, slow: another address is tried", file=sys.stderr)
+                waiting.append((address, False))
+            except (requests.RequestException, ValueError) as error:  # another OSError is the disk's, not the server's
+                failures.append(f"{address}: {_why(error)}")
+            else:
+                return packed
     raise DatasetError(
         "\n  ".join([f"{archive.title} could not be downloaded.", *failures])
         + f"\nName an address that can be reached in {archive.variable}, or place {archive.filename} "
-        f"({archive.hash}) at {packed}, then run `{command}`."
+        f"({archive.hash}) at {packed}, then run `{command}`. Behind a proxy, set HTTPS_PROXY."
     )
 
 
-def _keep_packed(response: "requests.Response", **settings: object) -> None:
-    """Keep requests from unpacking on arrival what a server labels as compressed: here that is the archive itself."""
-    response.raw.headers.pop("Content-Encoding", None)
+def _fetch(archive: Archive, address: str, packed: Path, bar: "tqdm.tqdm", impatient: bool) -> None:
+    """The archive from one address: again after a break, as long as each try brings it further.
+
+    Raises:
+        requests.RequestException, ValueError: this address does not give the right bytes.
+        TooSlow: as `Transfer` says.
+    """
+    import pooch
+    import requests
+
+    fetch = transfer.Transfer(packed.with_name(f"{packed.name}.partial"), bar, impatient=impatient)
+    furthest = begun = fetch.have
+    while True:
+        try:
+            pooch.retrieve(address, archive.hash, fname=packed.name, path=packed.parent, downloader=fetch)
+        except requests.RequestException:
+            if fetch.have <= furthest:
+                raise
+            furthest = fetch.have
+        except ValueError:  # the hash; the file is gone
+            if not begun:
+                raise
+            furthest = begun = 0  # its beginning may have been another's: once more, all of it from here
+        else:
+            packed.chmod(0o644)  # pooch's is closed to other users
+            return
 
 
 def _why(error: Exception) -> str:
@@ -124,7 +164,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
-        return f"no answer within {_TIMEOUT} seconds"
+        return f"no answer within {transfer.SILENCE:g} seconds"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke before the file was complete"
     if isinstance(error, requests.ConnectionError):

@@ -1,6 +1,8 @@
 """Choosing how local attention is computed, and refusing what no backend can compute."""
 
+import functools
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -23,13 +25,20 @@ BACKENDS: dict[str, ModuleType] = {
     "triton": triton,
 }
 FASTEST = {"cpu": "native", "cuda": "triton"}  # by type of device; nothing else uses them
-DEFAULT = os.environ.get("SASA_LOCAL_ATTENTION", "auto")  # what "auto" means; for comparisons of whole trainings
+# What "auto" means; for comparisons of whole trainings.
+VARIABLE = "SASA_LOCAL_ATTENTION"
+DEFAULT = os.environ.get(VARIABLE) or "auto"
 
 
 @contextmanager
 def using(backend: str) -> Iterator[None]:
-    """Within the block "auto" means `backend` wherever that can take the tensors: for comparisons of whole layers."""
+    """Within the block "auto" means `backend` wherever that can take the tensors: for comparisons of whole layers.
+
+    Raises:
+        ValueError: there is no such backend.
+    """
     global DEFAULT
+    _check_name(backend, "backend")
     before, DEFAULT = DEFAULT, backend
     try:
         yield
@@ -86,8 +95,7 @@ def local_attention(
     if backend == "auto":
         refused = tuple(name for name in FASTEST.values() if BACKENDS[name].refuses(inputs))
         name = fastest_backend(q.device.type, refused)
-    if name not in BACKENDS:
-        raise ValueError(f"backend must be auto, {', '.join(BACKENDS)}, got {name!r}")
+    _check_name(name, "backend")
     if name in FASTEST.values() and (why := BACKENDS[name].refuses(inputs) or _why_unavailable_constant(name)):
         raise ValueError(f"the {name} backend cannot be used: {why}")
     return BACKENDS[name].attend(inputs, kernel_size)
@@ -100,14 +108,36 @@ def fastest_backend(device: str, refused: tuple[str, ...] = ()) -> str:
     Args:
         device: its type, such as "cpu".
         refused: the backends that could not take the tensors.
+
+    Raises:
+        ValueError: the variable that says so names no backend.
     """
     if device == "meta":
         # Nothing is computed there, but FLOPs are counted, and those of the equation are the reference's.
         return "reference"
+    _check_name(DEFAULT, f"the variable {VARIABLE}")
     if DEFAULT != "auto" and DEFAULT not in refused:
         return DEFAULT
     fastest = FASTEST.get(device, "streaming")
-    return "streaming" if fastest in refused or why_unavailable(fastest) else fastest
+    if fastest in refused:
+        return "streaming"
+    if why := why_unavailable(fastest):
+        _say_once(device, why)
+        return "streaming"
+    return fastest
+
+
+@functools.cache
+def _say_once(device: str, why: str) -> None:
+    """Nobody should wonder why it is slow."""
+    warnings.warn(
+        f"on {device}, local attention is computed by plain PyTorch, slower: {why}", RuntimeWarning, stacklevel=2
+    )
+
+
+def _check_name(name: str, what: str) -> None:
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"{what} must be auto, {', '.join(BACKENDS)}, got {name!r}")
 
 
 @torch.compiler.assume_constant_result

@@ -68,7 +68,8 @@ class CoordinateChannels2d(nn.Module):
 
 def sinusoids(length: int, channels: int, like: Tensor) -> Float[Tensor, "length channels"]:
     check_channels(channels=channels)
-    position = torch.arange(length, dtype=torch.float64, device=like.device)
+    numbers = torch.promote_types(like.dtype, torch.float32)  # and no wider: some devices have no float64
+    position = torch.arange(length, dtype=numbers, device=like.device)
     index = torch.arange(channels, device=like.device)
     rate = torch.exp(-math.log(10_000.0) * (index - index % 2) / channels)
     angle = position[:, None] * rate

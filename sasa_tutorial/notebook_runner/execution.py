@@ -123,7 +123,8 @@ class NotebookExecution:
             return "no answer from its process"
         if code >= 0:
             return f"exit code {code}"
-        return signal.Signals(-code).name + (", as when memory runs out" if code == -signal.SIGKILL else "")
+        name = signal.Signals(-code).name
+        return name + (", as when memory runs out" if name == "SIGKILL" else "")
 
     def _lost(self, error: str, message: str) -> NotebookFailedError:
         """The kernel is gone; its last cell gets the error output that the kernel could not write any more."""

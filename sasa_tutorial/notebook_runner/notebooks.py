@@ -1,5 +1,6 @@
 """The notebooks of the series, in order, and what each says about itself: its title and its one question."""
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -44,6 +45,15 @@ class Notebook:
     def topic(self) -> str:
         """The title without the number: "Local attention"."""
         return re.sub(rf"^{self.number}\s*[·:.–-]?\s*", "", self.title)
+
+    @property
+    def parameters(self) -> set[str] | None:
+        """What its cell tagged `parameters` sets; None without such a cell."""
+        tagged = [cell.source for cell in self.cells if cell.kind == "code" and "parameters" in cell.tags]
+        if not tagged:
+            return None
+        names = (node for cell in tagged for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name))
+        return {node.id for node in names if isinstance(node.ctx, ast.Store)}
 
     @property
     def trains(self) -> set[str]:

@@ -60,7 +60,8 @@ def run_series(
         One result a notebook, in the order of the series.
 
     Raises:
-        TutorialError: there are no notebooks here, or papermill is not installed.
+        TutorialError: there are no notebooks here, or papermill is not installed; the results cannot be written; a
+            notebook does not have the parameters it would be given.
         ValueError: an entry of `only` means no notebook, a notebook file is damaged, or the timeout is not positive.
     """
     if timeout <= 0:
@@ -69,8 +70,17 @@ def run_series(
         raise TutorialError("executing notebooks needs papermill: pip install 'sasa-tutorial[notebooks]'")
     notebooks = find_notebooks(folder)
     chosen = select(notebooks, only)
+    for notebook in chosen:
+        _check_parameters(notebook)
     out = (out or paths.build_root() / "notebooks").resolve()
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "writable").touch()
+        (out / "writable").unlink()
+    except OSError as error:
+        raise TutorialError(
+            f"{out} cannot be written ({error}). Name another folder with --out, or in the variable SASA_BUILD."
+        ) from error
     began = time.monotonic()
     run = _Run(list(chosen), Executions(out), out, profile, seed, fresh, timeout, side_by_side or _suitable())
     try:
@@ -83,6 +93,16 @@ def run_series(
     results = [run.results[notebook.name] for notebook in chosen]
     print(_summary(results, seconds=time.monotonic() - began, index=index))
     return results
+
+
+def _check_parameters(notebook: Notebook) -> None:
+    """Refuse what papermill would only warn of: a parameter that no cell reads."""
+    given = {"profile", "seed"}
+    if notebook.parameters is not None and (unknown := sorted(given - notebook.parameters)):
+        raise TutorialError(
+            f"{notebook.path.name} has no parameter {' or '.join(unknown)}: its cell tagged `parameters` must set "
+            f"{' and '.join(sorted(given))}, it sets {', '.join(sorted(notebook.parameters)) or 'nothing'}"
+        )
 
 
 def _cores() -> int:

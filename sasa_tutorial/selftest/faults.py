@@ -8,6 +8,8 @@ import signal
 import tempfile
 import time
 
+from sasa_tutorial.selftest.processes import KILL
+
 
 def provoke(stage: str) -> None:
     """Do what the variable asks for in this stage; usually nothing.
@@ -25,7 +27,7 @@ def provoke(stage: str) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(3600)
         if kind == "crash":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), KILL)
         if kind == "compiler":
             os.environ["CC"] = "false"
             for variable in ("XDG_CACHE_HOME", "TRITON_CACHE_DIR"):  # where earlier results are

@@ -5,7 +5,6 @@ compile, and so that one that breaks its process (a segmentation fault, an illeg
 """
 
 import json
-import signal
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from sasa_tutorial.devices import gpu_available
 from sasa_tutorial.selftest.job import Job
-from sasa_tutorial.selftest.processes import cores, how_it_ended, last_line, module_command
+from sasa_tutorial.selftest.processes import KILL, cores, how_it_ended, last_line, module_command
 from sasa_tutorial.selftest.report import Report
 
 MOST_WORKERS = 14  # each has a CUDA context of half a gigabyte
@@ -93,7 +92,8 @@ def _listen(told: dict[str, Any], tally: Tally) -> tuple[int | None, int, str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
@@ -125,7 +125,7 @@ def _listen(told: dict[str, Any], tally: Tally) -> tuple[int | None, int, str]:
     alarm.cancel()
     reader.join(timeout=2)
     late = time.time() > told["deadline"]
-    if begun is not None and late and code == -signal.SIGKILL:
+    if begun is not None and late and code == -KILL:
         tally.add(begun["name"], "unfinished", "the time was up")
     elif begun is not None:
         tally.add(begun["name"], "failed", f"its process ended with {how_it_ended(code)}: {last_line(errors)[:200]}")

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process for any signal
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module with this Python."""
@@ -20,9 +22,9 @@ def end_group(process: subprocess.Popen, *, patience: float) -> None:
         process: the leader.
         patience: seconds between the two.
     """
-    _signal(process.pid, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
     wait_until(lambda: process.poll() is not None, patience)
-    _signal(process.pid, signal.SIGKILL)
+    _signal(process, KILL)
     process.wait()
 
 
@@ -51,9 +53,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _signal(group: int, number: int) -> None:
+def _signal(process: subprocess.Popen, number: int) -> None:
+    if not hasattr(os, "killpg"):  # Windows has no groups of processes
+        process.kill()
+        return
     try:
-        os.killpg(group, number)
+        os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return
 

@@ -31,7 +31,7 @@ def what_a_pixel_knows(
         (axes[0], neighbour, "brightness of its right neighbour", 0.0, 1.0),
         (axes[1], edge, "left-to-right edge at the pixel", -reach, reach),
     ):
-        both = torch.stack((own, other), dim=1).double().cpu()
+        both = torch.stack((own, other), dim=1).cpu().double()
         limits = [0.0, 1.0, low, high]
         table, _ = torch.histogramdd(both, bins=[48, 48], range=limits)
         ax.imshow(table.T.numpy(), origin="lower", extent=limits, aspect="auto", cmap=POSITIVE_MAP)

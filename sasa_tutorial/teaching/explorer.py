@@ -57,7 +57,7 @@ def _page(image: Tensor, weights: Tensor, name: str) -> str:
     _check(image, weights)
     heads, height, width, rows, cols = weights.shape
     # From heads first, as layers give them, to queries first: one query's weights lie side by side.
-    values = rearrange(weights.detach().double().cpu(), "heads h w n m -> (h w) (heads n m)")
+    values = rearrange(weights.detach().cpu().double(), "heads h w n m -> (h w) (heads n m)")
     ends = [float(f"{end:.4g}") for end in values.amax(dim=1).tolist()]
     scale = torch.tensor(ends, dtype=torch.float64).clamp(min=1e-300)
     levels = (rearrange(values, "queries cells -> cells queries") / scale * (_LEVELS - 1)).round().clamp(0, _LEVELS - 1)

@@ -70,7 +70,7 @@ def matches_over_constants(
     for ax, (name, counts) in zip(axes[0], matches.items(), strict=True):
         best = int(counts.max())
         image = ax.imshow(counts.numpy(), origin="lower", extent=edges, aspect="auto", cmap=POSITIVE_MAP, norm=steps)
-        where = (counts == best).double().numpy()
+        where = (counts == best).float().numpy()
         ax.contour(per_logit.numpy(), per_norm.numpy(), where, levels=[0.5], colors=[ACCENT], linewidths=1.4)
         ax.set(title=f"{name}:\nat best {best} of {total}", xlabel="FLOPs a logit")
     axes[0, 0].plot(marked[1], marked[0], "+", color="black", markersize=9, markeredgewidth=1)

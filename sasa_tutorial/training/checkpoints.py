@@ -7,6 +7,7 @@ import torch
 
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import written_whole
+from sasa_tutorial.training.audience import option
 
 FORMAT = 1
 
@@ -26,7 +27,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             torch.save({"format": FORMAT, **state}, file)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         kept = "the one before is kept" if path.exists() else "there is none before it"
-        raise CheckpointError(f"{path} could not be written ({error}); {kept}. Make room, then --resume.") from error
+        raise CheckpointError(
+            f"{path} could not be written ({error}); {kept}. Make room, then {option('resume')}."
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -39,11 +42,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever the part of torch that met the damage raises
         raise CheckpointError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}). Delete it, or begin again with --fresh."
+            f"{path} is not a readable checkpoint ({type(error).__name__}). Delete it, or begin again with "
+            f"{option('fresh')}."
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(
-            f"{path} has checkpoint format {found}, this version reads {FORMAT}. Begin again with --fresh."
+            f"{path} has checkpoint format {found}, this version reads {FORMAT}. Begin again with {option('fresh')}."
         )
     return state

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
-from sasa_tutorial.devices import gpu_of_this_process, on_gpu
+from sasa_tutorial.devices import gpu_of_this_process, on_apple_gpu, on_gpu
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,17 @@ class Processes:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """The process group that `torchrun` asked for, for as long as the block lasts; without torchrun, one process."""
+    """The process group that `torchrun` asked for, for as long as the block lasts; without torchrun, one process.
+
+    Raises:
+        ValueError: several processes for one Apple GPU.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes(0, 1, device)
         return
+    if on_apple_gpu(device):
+        raise ValueError("several processes cannot share Apple's GPU: leave torchrun out, or add --device cpu")
     if on_gpu(device):
         device = gpu_of_this_process()
     dist.init_process_group("nccl" if on_gpu(device) else "gloo")

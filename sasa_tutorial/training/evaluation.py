@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sasa_tutorial.datasets import ImageSet
-from sasa_tutorial.devices import computing
+from sasa_tutorial.devices import computing, summing
 from sasa_tutorial.training.distributed import Processes
 
 
@@ -28,13 +28,14 @@ def evaluate(model: nn.Module, images: ImageSet, processes: Processes, *, batch_
     """
     model.eval()
     mine = images.subset(torch.arange(processes.rank, len(images), processes.count))
-    totals = torch.zeros(3, dtype=torch.float64, device=processes.device)
+    numbers = summing(processes.device)
+    totals = torch.zeros(3, dtype=numbers, device=processes.device)
     for pixels, labels in mine.batches(processes.device, batch_size):
         with computing(processes.device):
             logits = model(pixels.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
         hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        totals += torch.stack((loss.double(), hits[:, 0].sum().double(), hits.sum().double()))
+        totals += torch.stack((loss.to(numbers), hits[:, 0].sum().to(numbers), hits.sum().to(numbers)))
     loss, top1, top5 = (processes.sum(totals) / len(images)).tolist()
     return Score(loss=loss, top1=100 * top1, top5=100 * top5)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from sasa_tutorial.datasets import ImageSet, TrainingSet
-from sasa_tutorial.devices import half_precision, on_gpu
+from sasa_tutorial.devices import half_precision, on_gpu, summing
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
+from sasa_tutorial.training.audience import option, stopped
 from sasa_tutorial.training.averaging import Average
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from sasa_tutorial.training.distributed import Processes, with_global_batch_norm
@@ -104,7 +105,7 @@ class Training:
         if state["identity"] != self.identity:
             raise CheckpointError(
                 f"{path} belongs to a run with other settings:\n  there  {state['identity']}\n"
-                f"  here   {self.identity}\nRun with those settings, or begin again with --fresh."
+                f"  here   {self.identity}\nRun with those settings, or begin again with {option('fresh')}."
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -180,7 +181,7 @@ class Training:
 
     def _finish_epoch(self, epoch: int, steps: int) -> None:
         score = evaluate(self.trained, self.validation, self.processes)
-        log = self.log[:steps].double()
+        log = self.log[:steps].to(summing(self.processes.device))
         loss, correct = (self.processes.sum(log[:, :2].sum(dim=0)) / steps).tolist()
         line = EpochLine(
             epoch=epoch + 1,
@@ -206,9 +207,8 @@ class Training:
         return flag if self.processes.count == 1 else index % 10 == 0 and self.processes.any(flag)
 
     def _stopped(self, stop: StopRequest) -> Stopped:
-        where = f"step {self.logbook.step} of {self.steps}"
-        kept = f"saved in {shown(self.checkpoint)}; go on with --resume" if self.checkpoint else "not saved"
-        return Stopped(f"stopped by {stop.reason} at {where}; {kept}", stop.exit_code)
+        kept = shown(self.checkpoint) if self.checkpoint else ""
+        return Stopped(stopped(stop.reason, self.logbook.step, self.steps, kept), stop.exit_code)
 
     def _save(self) -> None:
         if self.checkpoint is None or not self.processes.first:

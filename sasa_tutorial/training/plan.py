@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from sasa_tutorial import paths
+from sasa_tutorial.errors import SettingError
 from sasa_tutorial.models.paper import mechanism_of
 from sasa_tutorial.training.imagenet import folder_profile
 from sasa_tutorial.training.profiles import PROFILES, Profile, resolve_profile
@@ -33,11 +35,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.model not in self.profile.networks:
-            raise ValueError(f"no network is called {self.model!r}; there are: {', '.join(self.profile.networks)}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+            raise SettingError(f"no network is called {self.model!r}; there are: {', '.join(self.profile.networks)}")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise SettingError(f"seed must be a whole number from 0 to {2**32 - 1}, got {self.seed!r}")
         if self.steps is not None and self.steps <= 0:
-            raise ValueError(f"steps must be positive, got {self.steps}")
+            raise SettingError(f"steps must be positive, got {self.steps}")
 
     def __str__(self) -> str:
         profile = self.profile.usual or PROFILES[self.profile.name]
@@ -82,8 +84,13 @@ class Plan:
 
     @property
     def records(self) -> Path:
-        """The file its record goes to: planned runs on CIFAR-100, in a checkout, are evidence; others are trials."""
-        evidence = self.as_planned and self.profile.source.recorded and paths.checkout() is not None
+        """The file its record goes to: planned runs on CIFAR-100, in one's own checkout, are evidence; others trials.
+
+        A checkout that this user cannot write is somebody else's.
+        """
+        folder = paths.results_root()
+        own = paths.checkout() is not None and (os.access(folder, os.W_OK) or not folder.exists())
+        evidence = self.as_planned and self.profile.source.recorded and own
         return committed_records() if evidence else local_records()
 
     def same_settings(self, record: Record) -> bool:

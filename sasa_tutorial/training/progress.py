@@ -4,6 +4,8 @@ import os
 import sys
 from typing import Any
 
+from sasa_tutorial.training.audience import in_notebook
+
 
 def live_bar(total: int, description: str, *, enabled: bool = True) -> Any:
     """A tqdm bar over steps, shown where somebody may be looking.
@@ -12,10 +14,5 @@ def live_bar(total: int, description: str, *, enabled: bool = True) -> Any:
     """
     from tqdm.auto import tqdm
 
-    watched = (sys.stderr.isatty() or _in_notebook()) and os.environ.get("SASA_PROGRESS") != "off"
+    watched = (sys.stderr.isatty() or in_notebook()) and os.environ.get("SASA_PROGRESS") != "off"
     return tqdm(total=total, desc=description, unit="step", leave=False, disable=not (enabled and watched))
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and hasattr(shell.get_ipython(), "kernel")

@@ -38,4 +38,4 @@ def library_fingerprint() -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", os.fspath(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout.strip()

@@ -10,6 +10,7 @@ from typing import Any
 from sasa_tutorial import paths
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import locked
+from sasa_tutorial.training.audience import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ def append_record(path: Path, record: Record) -> bool:
             os.fsync(file.fileno())
         except OSError as error:
             os.ftruncate(file.fileno(), len(text))  # no half line: it would stop everybody who reads
-            raise RecordError(f"{path} could not be written ({error}). Make room, then --resume.") from error
+            raise RecordError(f"{path} could not be written ({error}). Make room, then {option('resume')}.") from error
     return True
 
 

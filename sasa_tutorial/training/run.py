@@ -18,6 +18,7 @@ from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import Held, locked
 from sasa_tutorial.models.cost import flops_per_image, parameter_count
 from sasa_tutorial.paths import shown
+from sasa_tutorial.training.audience import in_notebook, option
 from sasa_tutorial.training.checkpoints import CheckpointError
 from sasa_tutorial.training.distributed import Processes, processes
 from sasa_tutorial.training.evaluation import evaluate
@@ -28,7 +29,7 @@ from sasa_tutorial.training.progress import live_bar
 from sasa_tutorial.training.provenance import commit, library_fingerprint
 from sasa_tutorial.training.recipe import start_tables
 from sasa_tutorial.training.records import Record, append_record, read_records
-from sasa_tutorial.training.stopping import stop_requests
+from sasa_tutorial.training.stopping import Stopped, stop_requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def train(
         seed: of the weights, and of the order, crops and mirrorings of the images; subsets do not depend on it.
         epochs: instead of the profile's; the record is then a trial and stays out of the committed ones.
         steps: end after so many steps, the schedule shortened with them; a trial too.
-        device: auto (CUDA where there is one), cpu, cuda, cuda:N.
+        device: auto (CUDA where there is one, else Apple's GPU), cpu, cuda, cuda:N, mps.
         resume: go on with a run of the same settings where there is one: an unfinished one from where it stopped, a
             finished one, by the same code, from its end, so that nothing is trained twice.
         fresh: throw an unfinished run away.
@@ -85,10 +86,12 @@ def train(
         ValueError: a name or number that does not exist, or settings beside a plan.
         DatasetError: the images are not there.
         CheckpointError: an unfinished run is in the way, or cannot be resumed.
-        RunInUse: another process is at it.
+        RunInUse: another process is at it. In a notebook, with `resume`, it is waited for instead: the lesson goes on
+            with what that one leaves.
         AlreadyRecorded: `once`, and it has a record.
         Diverged: the loss stopped being finite; recorded with the status "diverged".
-        Stopped: somebody asked for it; the run is saved.
+        Stopped: somebody asked for it; the run is saved. In a notebook also at a second Ctrl-C, in the middle of a
+            step, with what was saved before.
         TutorialError: its folder cannot be written, or processes on other machines would train another run.
     """
     if minutes is not None:
@@ -100,7 +103,12 @@ def train(
     else:
         raise ValueError("a plan brings its own profile, seed, epochs and steps: leave them out")
 
-    with processes(resolve_device(device)) as group, _claimed(plan, group), _at_most(plan.profile.threads):
+    patient = resume and not once and in_notebook()
+    with (
+        processes(resolve_device(device)) as group,
+        _claimed(plan, group, patient, say),
+        _at_most(plan.profile.threads),
+    ):
         say = say if group.first else _silent
         if once and any(plan.matches(record) for record in read_records(plan.records)):
             raise AlreadyRecorded(f"{plan} has a record in {shown(plan.records)}")
@@ -128,6 +136,11 @@ def train(
             except Diverged:
                 _keep(plan, group, _record(plan, group, training, cost, status="diverged"))
                 raise
+            except KeyboardInterrupt:
+                if not in_notebook():
+                    raise
+                message = "Stopped in the middle of a step. Run this cell again to go on from what was saved."
+                raise Stopped(message, 130) from None
 
         score = evaluate(training.trained, images.test, group)
         accuracies = {
@@ -146,15 +159,19 @@ def train(
 
 
 @contextmanager
-def _claimed(plan: Plan, group: Processes) -> Iterator[None]:
-    """Keep other processes from training the same run."""
+def _claimed(plan: Plan, group: Processes, patient: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from training the same run, or wait for the one that does."""
+    lock = plan.folder / "lock"
     with ExitStack() as held:
         try:
-            held.enter_context(locked(plan.folder / "lock", wait=False) if group.first else nullcontext())
+            held.enter_context(locked(lock, wait=False) if group.first else nullcontext())
         except Held as error:
-            raise RunInUse(
-                f"another process is training in {shown(plan.folder)}. Wait for it; another seed is another run."
-            ) from error
+            if not patient:
+                raise RunInUse(
+                    f"another process is training in {shown(plan.folder)}. Wait for it; another seed is another run."
+                ) from error
+            say(f"{plan}: another notebook is training it; this one waits, and goes on with what comes of it")
+            held.enter_context(locked(lock))
         except OSError as error:
             raise TutorialError(
                 f"{shown(plan.folder)} cannot be written ({error}). Name another folder in the variable SASA_BUILD."
@@ -186,7 +203,8 @@ def _start(plan: Plan, resume: bool, fresh: bool) -> Path | None:
         plan.checkpoint.unlink(missing_ok=True)
     if plan.checkpoint.exists() and not resume:
         raise CheckpointError(
-            f"{shown(plan.checkpoint)} holds an unfinished run. Go on with --resume, or begin again with --fresh."
+            f"{shown(plan.checkpoint)} holds an unfinished run. Go on with {option('resume')}, or begin again with "
+            f"{option('fresh')}."
         )
     return next((path for path in (plan.checkpoint, _finished(plan)) if resume and path.exists()), None)
 
