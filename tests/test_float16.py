@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sasa_tutorial import devices
+from sasa_tutorial import precision
 from sasa_tutorial.datasets import TrainingImages, synthetic_cifar100
 from sasa_tutorial.models import cifar_models
 from sasa_tutorial.training import loop
@@ -21,10 +21,10 @@ CPU = torch.device("cpu")
 )
 def test_a_gpu_computes_in_the_16_bit_numbers_it_has(monkeypatch, capability, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    half = devices.half_precision(torch.device("cuda"))
+    half = precision.half_precision(torch.device("cuda"))
     assert half is expected
     monkeypatch.setattr(torch.amp.grad_scaler.torch.cuda, "is_available", lambda: True)
-    assert devices.loss_scaler(half, CPU).is_enabled() == (expected is torch.float16)
+    assert precision.loss_scaler(half, CPU).is_enabled() == (expected is torch.float16)
 
 
 @pytest.fixture

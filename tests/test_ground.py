@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sasa_tutorial import devices, paths
+from sasa_tutorial import devices, paths, precision
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import Held, locked, read_checked, write_whole, written_whole
 from sasa_tutorial.notebook_runner.notebooks import Notebook
@@ -100,7 +100,7 @@ def test_a_cpu_is_waited_for_at_once_and_nobody_counts_its_memory():
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_cpu_computes_in_bfloat16_only_where_it_can_and_is_asked_to(monkeypatch, hardware, asked):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware, raising=False)
-    with devices.computing(CPU, bfloat16=asked):
+    with precision.computing(CPU, bfloat16=asked):
         found = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     assert (found == torch.bfloat16) == (hardware and asked)
     assert devices.device_name(CPU, bfloat16=asked).endswith(", bfloat16") == (hardware and asked)

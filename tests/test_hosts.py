@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 import torch
 
-from sasa_tutorial import devices, kernels
+from sasa_tutorial import devices, kernels, precision
 from sasa_tutorial.kernels import dispatch
 from sasa_tutorial.kernels.native import cache, compiling
 from sasa_tutorial.kernels.native import operator as native
@@ -297,9 +297,9 @@ def test_apples_gpu_comes_after_cuda_and_computes_in_float32(apple, monkeypatch)
     device = devices.resolve_device("auto")
     assert device == torch.device("mps") == devices.resolve_device("mps")
     assert devices.device_name(device) == "Apple M2 GPU"
-    assert devices.half_precision(device, bfloat16=True) is None and devices.summing(device) == torch.float32
-    assert not devices.loss_scaler(device).is_enabled() and not devices.on_gpu(device)
-    with devices.computing(device, bfloat16=True):
+    assert precision.half_precision(device, bfloat16=True) is None and precision.summing(device) == torch.float32
+    assert not precision.loss_scaler(device).is_enabled() and not devices.on_gpu(device)
+    with precision.computing(device, bfloat16=True):
         assert not torch.is_autocast_enabled("mps")
     devices.wait_for(device)
     assert (devices.begin_peak(device), devices.peak_memory(device)) == (7, 9)

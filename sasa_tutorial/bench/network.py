@@ -12,8 +12,9 @@ from sasa_tutorial.bench.memory import peak_growth
 from sasa_tutorial.bench.section import Part, Row, columns, number, quartiles
 from sasa_tutorial.bench.setting import Setting
 from sasa_tutorial.bench.timing import Times, interleaved
-from sasa_tutorial.devices import half_precision, on_gpu
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.precision import half_precision
 from sasa_tutorial.training.recipe import Recipe, optimizer_for
 from sasa_tutorial.training.step import TrainingStep
 

@@ -10,7 +10,8 @@ import torch
 
 from sasa_tutorial.bench import Setting, default_setting
 from sasa_tutorial.bench.section import columns, described, number
-from sasa_tutorial.devices import free_memory, half_precision, on_gpu, resolve_device
+from sasa_tutorial.devices import free_memory, on_gpu, resolve_device
+from sasa_tutorial.precision import half_precision
 from sasa_tutorial.selftest import layer_times, step_times
 from sasa_tutorial.selftest.job import Job
 from sasa_tutorial.selftest.report import Report, one_line

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sasa_tutorial.datasets import ImageSet
-from sasa_tutorial.devices import computing, summing
+from sasa_tutorial.precision import computing, summing
 from sasa_tutorial.training.distributed import Processes
 
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from sasa_tutorial.datasets import ImageSet, TrainingSet
-from sasa_tutorial.devices import half_precision, on_gpu, summing
+from sasa_tutorial.devices import on_gpu
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.paths import shown
+from sasa_tutorial.precision import half_precision, summing
 from sasa_tutorial.training.audience import option, stopped
 from sasa_tutorial.training.averaging import Average
 from sasa_tutorial.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint

@@ -31,7 +31,9 @@ def commit() -> str | None:
 def library_fingerprint() -> str:
     """A hash of the code that decides a run's numbers: the same code, settings and machine give the same run."""
     digest = hashlib.sha256(torch.__version__.encode())
-    for file in paths.source_files("devices", "windows", "layers", "kernels", "models", "datasets", "training"):
+    for file in paths.source_files(
+        "devices", "precision", "windows", "layers", "kernels", "models", "datasets", "training"
+    ):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sasa_tutorial.devices import computing_in, loss_scaler
+from sasa_tutorial.precision import computing_in, loss_scaler
 from sasa_tutorial.training.capture import Captured
 
 
