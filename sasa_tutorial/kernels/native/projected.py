@@ -7,9 +7,11 @@ backward pass makes them again. What is saved is the input, the output, and one 
 from typing import NamedTuple
 
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
+from sasa_tutorial.kernels import reference
 from sasa_tutorial.kernels.inputs import Inputs, check_tables
 from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.operators import attention_flops, middle, register, within
@@ -115,6 +117,16 @@ def _backward(grad: Tensor, inputs: Projected, out: Tensor, lse: Tensor, heads: 
     return Projected(dx, to_q, to_k[0] if keys else None, to_v, row, col)
 
 
+def _equation(inputs: Projected, heads: int, reach: list[int]) -> Tensor:
+    """In plain lines, for the second derivative."""
+    x, *matrices, row, col = inputs
+    q, k, v = (
+        None if matrix is None else einsum(matrix, x, "c c_in, b c_in h w -> b c h w").unflatten(1, (heads, -1))
+        for matrix in matrices
+    )
+    return reference.attend_within(Inputs(q, k, v, row, col), reach).flatten(1, 2)
+
+
 def _call(
     inputs: Projected, others: dict[str, Tensor], shape: torch.Size, reach: list[int], *, backward: bool, **options: int
 ) -> None:
@@ -163,6 +175,7 @@ _run = register(
     "int heads, int[] reach",
     forward=_forward,
     backward=_backward,
+    equation=_equation,
     empty=_empty,
     flops=_flops,
 )
