@@ -31,11 +31,14 @@ def slope(layer):
 
 @pytest.mark.parametrize("name", ALL)
 def test_first_and_second_derivatives_forwards_and_backwards(name):
-    layer, x = made(name), torch.randn(2, 4, 2, 2, dtype=D, requires_grad=True)
-    own = [p for p in layer.parameters() if p.numel() < 40]
-    inputs = [x, *own]
-    assert gradcheck(lambda x, *_: layer(x), inputs, check_forward_ad=True, check_batched_grad=True)
-    assert gradgradcheck(lambda x, *_: layer(x), inputs)
+    layer, x = made(name), torch.randn(1, 4, 2, 2, dtype=D, requires_grad=True)
+    names, own = zip(*layer.named_parameters(), strict=True) if list(layer.parameters()) else ((), ())
+
+    def call(x, *parameters):
+        return func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    assert gradcheck(call, (x, *own), check_forward_ad=True, fast_mode=True)
+    assert gradgradcheck(call, (x, *own), fast_mode=True)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -112,7 +115,7 @@ def test_every_backend_has_every_derivative(backend, without):
 
     arguments = [given[place] for place in places]
     assert gradcheck(attend, arguments, check_forward_ad=True, check_batched_grad=True)
-    assert gradgradcheck(attend, arguments, check_batched_grad=True)
+    assert gradgradcheck(attend, arguments, fast_mode=True)
 
 
 @needs_native
@@ -124,12 +127,12 @@ def test_the_step_with_projections_has_second_and_third_derivatives():
     def attend(x, *others):
         return projected.attend(x, *others, heads=2, kernel_size=3)
 
-    assert gradgradcheck(attend, (x, q, k, v, row, col))
+    assert gradgradcheck(attend, (x, q, k, v, row, col), fast_mode=True)
 
     def gradient(x, q):
         return torch.autograd.grad(attend(x, q, k, v, row, col).square().sum(), x, create_graph=True)[0]
 
-    assert gradgradcheck(gradient, (x, q))
+    assert gradgradcheck(gradient, (x, q), fast_mode=True)
 
 
 @needs_native
