@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sasa_tutorial.kernels import reference, streaming
 from sasa_tutorial.kernels.inputs import Inputs, check_inputs
+from sasa_tutorial.kernels.modes import leaving, transforming
 from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.triton import operator as triton
 
@@ -81,6 +82,9 @@ def local_attention(
         backend: "reference" (windows, readable), "streaming" (plain PyTorch), "native" (C, CPU), "triton"
             (CUDA), or "auto", the fastest that can take the input.
 
+    In forward mode and under the transforms of `torch.func` every backend is computed as "reference" is; their second
+    derivatives are. While a program is exported "auto" is "reference", unless `using` names another.
+
     Shapes: (b, heads, d, h, w), any sizes. Logits are not scaled.
 
     Raises:
@@ -98,7 +102,7 @@ def local_attention(
     _check_name(name, "backend")
     if name in FASTEST.values() and (why := BACKENDS[name].refuses(inputs) or _why_unavailable_constant(name)):
         raise ValueError(f"the {name} backend cannot be used: {why}")
-    return BACKENDS[name].attend(inputs, kernel_size)
+    return BACKENDS["reference" if transforming() else name].attend(inputs, kernel_size)
 
 
 @torch.compiler.assume_constant_result
@@ -112,8 +116,8 @@ def fastest_backend(device: str, refused: tuple[str, ...] = ()) -> str:
     Raises:
         ValueError: the variable that says so names no backend.
     """
-    if device == "meta":
-        # Nothing is computed there, but FLOPs are counted, and those of the equation are the reference's.
+    # On "meta" nothing is computed, but FLOPs are counted, and those of the equation are the reference's.
+    if device == "meta" or transforming() or (leaving() and DEFAULT == "auto"):
         return "reference"
     _check_name(DEFAULT, f"the variable {VARIABLE}")
     if DEFAULT != "auto" and DEFAULT not in refused:

@@ -52,18 +52,19 @@ def check_inputs(inputs: Inputs, kernel_size: int) -> None:
         raise ValueError(f"row and col must be {q.dtype} as the queries, got {row.dtype} and {col.dtype}")
 
 
-def check_tensors(inputs: Inputs) -> None:
+def check_tensors(inputs: NamedTuple, optional: tuple[str, ...] = ("k", "row", "col")) -> None:
     """Raises:
     ValueError: something other than dense tensors of real numbers, all on one device.
     """
     for name, x in inputs._asdict().items():
-        if x is None and name in ("k", "row", "col"):
+        if x is None and name in optional:
             continue
         if not isinstance(x, Tensor) or x.layout != torch.strided or x.dtype not in DTYPES:
             found = f"{x.dtype}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"{name} must be a dense tensor of real numbers, got {found}")
-        if x.device != inputs.q.device:
-            raise ValueError(f"all tensors must be on one device, got q on {inputs.q.device} and {name} on {x.device}")
+        if x.device != inputs[0].device:
+            first = f"{inputs._fields[0]} on {inputs[0].device}"
+            raise ValueError(f"all tensors must be on one device, got {first} and {name} on {x.device}")
 
 
 def check_tables(row: Tensor | None, col: Tensor | None, d: int, kernel_size: int) -> None:

@@ -9,9 +9,13 @@ The contract: tensors come as one tuple, a NamedTuple that also names them in th
     backward(grad, inputs, out, lse, *numbers) -> gradients    the same kind of tuple, None where none was given
 
 lse is (b, heads, h, w), in float32 at least: with it a backward pass has each weight at once, as exp(logit - lse).
+
+The backward pass is an operator too. Its own derivative, the second of the forward pass, is that of the equation in
+plain lines: `equation(inputs, *numbers) -> out`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, get_type_hints
 
 import torch
@@ -19,7 +23,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from sasa_tutorial.kernels import reference
 from sasa_tutorial.kernels.inputs import Inputs, compute_dtype
+from sasa_tutorial.kernels.modes import transforming
 
 
 def register(
@@ -29,6 +35,7 @@ def register(
     *,
     forward: Callable[..., tuple[Tensor, Tensor]],
     backward: Callable[..., NamedTuple],
+    equation: Callable[..., Tensor],
     empty: Callable[..., tuple[Tensor, Tensor]],
     flops: Callable[..., int],
 ) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -38,7 +45,7 @@ def register(
         name: the operators are `sasa_tutorial::{name}` and `sasa_tutorial::{name}_backward`.
         kind: the tuple of inputs.
         numbers: what follows the tensors, as in a schema: "int[] reach".
-        forward, backward: as in the contract above.
+        forward, backward, equation: as in the contract above.
         empty: memory for out and lse, from inputs and numbers.
         flops: FLOPs from the shapes of the inputs, the numbers, and whether it is the backward pass.
     """
@@ -88,10 +95,26 @@ def register(
         if grad is None:  # out was not used
             return (None,) * count + nothing
         inputs = ctx.saved_tensors[:count]
-        gradients = differentiate(grad, *ctx.saved_tensors, *ctx.numbers)
+        if transforming():  # as with is_grads_batched: a batch of gradients is not the operator's
+            gradients = _through_the_equation(equation, kind(*inputs), ctx.numbers, grad)
+        else:
+            gradients = differentiate(grad, *ctx.saved_tensors, *ctx.numbers)
         return *(None if x is None else g for x, g in zip(inputs, gradients, strict=True)), *nothing
 
     run.register_autograd(apply, setup_context=keep)
+
+    def keep_for_the_second(ctx, inputs, output):
+        ctx.numbers = inputs[count + 3 :]
+        ctx.save_for_backward(*inputs[: count + 1])
+        ctx.set_materialize_grads(False)
+
+    def apply_twice(ctx, *upstream):
+        grad, *inputs = ctx.saved_tensors
+        needed = ctx.needs_input_grad[: count + 1]
+        found = _second_derivative(equation, grad, kind(*inputs), ctx.numbers, upstream, needed)
+        return *found, *(None,) * (2 + len(ctx.numbers))  # out and lse follow from the inputs
+
+    differentiate.register_autograd(apply_twice, setup_context=keep_for_the_second)
 
     @register_flop_formula(getattr(torch.ops.sasa_tutorial, name))
     def _(*shapes, **_):
@@ -102,6 +125,35 @@ def register(
         return flops(kind(*shapes[:count]), *shapes[count + 2 :], backward=True)
 
     return run
+
+
+def _through_the_equation(equation, inputs, numbers, grad) -> list[Tensor | None]:
+    """The first derivative, by autograd."""
+    with _differentiable(grad, *inputs) as (grad, *leaves):
+        out = equation(type(inputs)(*leaves), *numbers)
+        given = [x for x in leaves if x is not None]
+        found = iter(torch.autograd.grad(out, given, grad, create_graph=True, allow_unused=True))
+    return [None if x is None else next(found) for x in leaves]
+
+
+def _second_derivative(equation, grad, inputs, numbers, upstream, needed) -> list[Tensor | None]:
+    """The gradients of grad and the inputs, from the gradients `upstream` of their gradients."""
+    create = torch.is_grad_enabled()  # a third derivative may follow
+    with _differentiable(grad, *inputs) as leaves:
+        first = _through_the_equation(equation, type(inputs)(*leaves[1:]), numbers, leaves[0])
+        used = [(f, up) for f, up in zip(first, upstream, strict=True) if f is not None and up is not None]
+        wanted = [x for x, need in zip(leaves, needed, strict=True) if need]
+        firsts, ups = zip(*used, strict=True) if used else ((), ())
+        found = torch.autograd.grad(firsts, wanted, ups, create_graph=create, allow_unused=True) if used else ()
+    found = iter(found or [None] * len(wanted))
+    return [next(found) if need else None for need in needed]
+
+
+@contextmanager
+def _differentiable(*tensors: Tensor | None) -> Iterator[list[Tensor | None]]:
+    """The tensors as something that autograd can be asked for, and with what led to them still behind them."""
+    with torch.enable_grad(), torch.autocast(tensors[0].device.type, enabled=False):
+        yield [None if x is None else x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in tensors]
 
 
 def operator(
@@ -117,6 +169,7 @@ def operator(
         "int[] reach",
         forward=forward,
         backward=backward,
+        equation=_equation,
         empty=lambda inputs, reach: (torch.empty_like(inputs.v), empty_lse(inputs.q)),
         flops=attention_flops,
     )
@@ -127,6 +180,11 @@ def operator(
         return run(q, k, v, middle(row, reach[0]), middle(col, reach[1]), reach)[0]
 
     return attend
+
+
+def _equation(inputs: Inputs, reach: Sequence[int]) -> Tensor:
+    wide = Inputs(*(None if x is None else x.to(compute_dtype(x)) for x in inputs))
+    return reference.attend_within(wide, reach).to(inputs.v.dtype)
 
 
 def _or_nothing(x: Tensor | None, like: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d, relative_to
 from sasa_tutorial.layers.attention_stem import AttentionStem2d
 from sasa_tutorial.layers.augmented_convolution import AttentionAugmentedConv2d
 from sasa_tutorial.layers.external_attention import ExternalAttention2d
+from sasa_tutorial.layers.resizing import fit_offsets, resize_offsets
 from sasa_tutorial.layers.position_encodings import AbsolutePositions2d, CoordinateChannels2d
 
 __all__ = [
@@ -25,4 +26,6 @@ __all__ = [
     "ExternalAttention2d",
     "AbsolutePositions2d",
     "CoordinateChannels2d",
+    "fit_offsets",
+    "resize_offsets",
 ]

@@ -13,11 +13,12 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.conventions import Layer, draw_normal
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d, relative_to_absolute
 
 
-class AttentionStem2d(nn.Module):
+class AttentionStem2d(Layer):
     """Self-attention inside non-overlapping blocks, batch norm, max-pool over each block.
 
     Args:
@@ -27,6 +28,7 @@ class AttentionStem2d(nn.Module):
         mixtures: value matrices W_V^m, for values="mixture".
         values: "plain" (one 1x1 projection), "convolution" (block x block, zero-padded to the same size) or "mixture"
             (spatially-aware values): the three stems of SASA, Table 7.
+        device, dtype: of the parameters, as in `nn.Conv2d`.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h / block, w / block).
     Cost at n = block² pixels a block: h w (2 c_in c_out + 2 n c_out + (2 block - 1) c_out + values) multiply-adds; the
@@ -50,6 +52,8 @@ class AttentionStem2d(nn.Module):
         mixtures: int = 4,
         *,
         values: str = "mixture",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels, block=block, mixtures=mixtures)
@@ -58,19 +62,28 @@ class AttentionStem2d(nn.Module):
             raise ValueError(f'values must be "plain", "convolution" or "mixture", got {values!r}')
         self.in_channels, self.heads, self.block = in_channels, heads, block
         self.mixtures, self.values = mixtures, values
-        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.to_k = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        place = {"device": device, "dtype": dtype}
+        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False, **place)
+        self.to_k = nn.Conv2d(in_channels, out_channels, 1, bias=False, **place)
         if values == "convolution":
-            self.to_v = nn.Conv2d(in_channels, out_channels, block, bias=False)
+            self.to_v = nn.Conv2d(in_channels, out_channels, block, bias=False, **place)
         else:
             count = mixtures if values == "mixture" else 1
-            self.to_v = nn.Conv2d(in_channels, count * out_channels, 1, bias=False)
+            self.to_v = nn.Conv2d(in_channels, count * out_channels, 1, bias=False, **place)
         if values == "mixture":
-            self.row_embedding = nn.Parameter(torch.randn(block, head_dim))
-            self.col_embedding = nn.Parameter(torch.randn(block, head_dim))
-            self.mixture_embedding = nn.Parameter(torch.randn(mixtures, head_dim) * head_dim**-0.5)
-        self.offsets = RelativeOffsets2d(head_dim, 2 * block - 1)
-        self.norm = nn.BatchNorm2d(out_channels)
+            self.row_embedding = nn.Parameter(torch.empty(block, head_dim, **place))
+            self.col_embedding = nn.Parameter(torch.empty(block, head_dim, **place))
+            self.mixture_embedding = nn.Parameter(torch.empty(mixtures, head_dim, **place))
+            self.reset_parameters()
+        self.offsets = RelativeOffsets2d(head_dim, 2 * block - 1, **place)
+        self.norm = nn.BatchNorm2d(out_channels, **place)
+
+    def reset_parameters(self) -> None:
+        """The stem's own: what says where in the block a pixel is. Its parts have theirs."""
+        if self.values == "mixture":
+            draw_normal(self.row_embedding)
+            draw_normal(self.col_embedding)
+            draw_normal(self.mixture_embedding, self.mixture_embedding.shape[1] ** -0.5)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
         weights = self.attention_weights(x)

@@ -11,12 +11,13 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.conventions import Layer, draw_normal
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import relative_to_absolute
 from sasa_tutorial.windows import check_kernel_size
 
 
-class AddedOffsets2d(nn.Module):
+class AddedOffsets2d(Layer):
     """Logits q · (r^H + r^W) between all pairs of pixels, each table of full width d and shared by the heads.
 
     Args:
@@ -30,12 +31,24 @@ class AddedOffsets2d(nn.Module):
         ValueError: an image larger than max_size.
     """
 
-    def __init__(self, head_dim: int, max_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        head_dim: int,
+        max_size: tuple[int, int],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_channels(height=max_size[0], width=max_size[1])
         self.max_size = tuple(max_size)
-        self.row = nn.Parameter(torch.randn(2 * max_size[0] - 1, head_dim) * head_dim**-0.5)
-        self.col = nn.Parameter(torch.randn(2 * max_size[1] - 1, head_dim) * head_dim**-0.5)
+        self.row = nn.Parameter(torch.empty(2 * max_size[0] - 1, head_dim, device=device, dtype=dtype))
+        self.col = nn.Parameter(torch.empty(2 * max_size[1] - 1, head_dim, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for table in (self.row, self.col):
+            draw_normal(table, table.shape[1] ** -0.5)
 
     def forward(self, q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads n n"]:
         h, w = q.shape[3:]
@@ -57,7 +70,7 @@ def _middle(table: Float[Tensor, "offsets d"], offsets: int) -> Float[Tensor, "o
     return table[start : start + offsets]
 
 
-class AttentionAugmentedConv2d(nn.Module):
+class AttentionAugmentedConv2d(Layer):
     """A convolution whose last channels come from global attention; stride 1, "same" padding.
 
     Args:
@@ -69,6 +82,7 @@ class AttentionAugmentedConv2d(nn.Module):
         heads: must divide both.
         max_size: the largest (H, W) the layer will meet.
         positions: "relative" or "none".
+        device, dtype: of the parameters, as in `nn.Conv2d`.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w).
     Cost: n (k² c_in (c_out - d_v) + c_in (2 d_k + d_v) + d_v²) + n² (d_k + d_v) multiply-adds, plus the offsets'.
@@ -91,6 +105,8 @@ class AttentionAugmentedConv2d(nn.Module):
         heads: int = 8,
         max_size: tuple[int, int] = (32, 32),
         positions: str = "relative",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
@@ -102,17 +118,18 @@ class AttentionAugmentedConv2d(nn.Module):
         self.in_channels, self.heads = in_channels, heads
         self.key_channels, self.value_channels = key_channels, value_channels
         convolved = out_channels - value_channels
+        options = {"bias": False, "device": device, "dtype": dtype}
         self.conv = (
-            nn.Conv2d(in_channels, convolved, kernel_size, padding=kernel_size // 2, bias=False) if convolved else None
+            nn.Conv2d(in_channels, convolved, kernel_size, padding=kernel_size // 2, **options) if convolved else None
         )
         self.to_qkv = self.to_out = self.offsets = None
         if value_channels:
             head_dim = check_heads(key_channels, heads, "key_channels")
             check_heads(value_channels, heads, "value_channels")
-            self.to_qkv = nn.Conv2d(in_channels, 2 * key_channels + value_channels, 1, bias=False)
-            self.to_out = nn.Conv2d(value_channels, value_channels, 1, bias=False)
+            self.to_qkv = nn.Conv2d(in_channels, 2 * key_channels + value_channels, 1, **options)
+            self.to_out = nn.Conv2d(value_channels, value_channels, 1, **options)
             if positions == "relative":
-                self.offsets = AddedOffsets2d(head_dim, max_size)
+                self.offsets = AddedOffsets2d(head_dim, max_size, device=device, dtype=dtype)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)

@@ -13,10 +13,11 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.conventions import Layer, draw_normal
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 
 
-class ExternalAttention2d(nn.Module):
+class ExternalAttention2d(Layer):
     """Attention to `slots` learned key-value pairs, shared by all images and all heads.
 
     Args:
@@ -25,6 +26,7 @@ class ExternalAttention2d(nn.Module):
         heads: contiguous groups of d = out_channels / heads channels.
         normalization: "double", the paper's; or "slots", a softmax over the slots for each pixel by itself, with which
             no pixel sees another (the ablation).
+        device, dtype: of the parameters, as in `nn.Conv2d`.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
     Cost: n (c_in c_out + 2 c_out slots + c_out²) multiply-adds: linear in the number of pixels n.
@@ -39,7 +41,15 @@ class ExternalAttention2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, slots: int = 64, heads: int = 1, *, normalization: str = "double"
+        self,
+        in_channels: int,
+        out_channels: int,
+        slots: int = 64,
+        heads: int = 1,
+        *,
+        normalization: str = "double",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if normalization not in ("double", "slots"):
@@ -48,13 +58,20 @@ class ExternalAttention2d(nn.Module):
         check_channels(in_channels=in_channels, out_channels=out_channels, slots=slots)
         head_dim = check_heads(out_channels, heads)
         self.in_channels, self.heads = in_channels, heads
-        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.to_out = nn.Conv2d(out_channels, out_channels, 1, bias=False)
-        self.memory_k = nn.Parameter(torch.randn(slots, head_dim) * head_dim**-0.5)
-        self.memory_v = nn.Parameter(torch.randn(slots, head_dim) * slots**-0.5)
+        place = {"device": device, "dtype": dtype}
+        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False, **place)
+        self.to_out = nn.Conv2d(out_channels, out_channels, 1, bias=False, **place)
+        self.memory_k = nn.Parameter(torch.empty(slots, head_dim, **place))
+        self.memory_v = nn.Parameter(torch.empty(slots, head_dim, **place))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        slots, head_dim = self.memory_k.shape
+        draw_normal(self.memory_k, head_dim**-0.5)
+        draw_normal(self.memory_v, slots**-0.5)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
-        weights = self.attention_weights(x)
+        weights = self.attention_weights(x).to(self.memory_v.dtype)  # made in float32 at least
         y = einsum(weights, self.memory_v, "b heads n s, s d -> b heads d n")
         return self.to_out(join_heads(rearrange(y, "b heads d (h w) -> b heads d h w", h=x.shape[2])))
 

@@ -8,15 +8,16 @@ Source: Vaswani et al. 2017, arXiv:1706.03762, Sec. 3.2; over pixels: Bello et a
 """
 
 import torch
-import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial import kernels
+from sasa_tutorial.layers.conventions import Layer
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 
 
-class GlobalSelfAttention2d(nn.Module):
+class GlobalSelfAttention2d(Layer):
     """Multi-head attention over all n = h·w pixels, with projections by 1x1 convolutions without bias.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
@@ -26,21 +27,30 @@ class GlobalSelfAttention2d(nn.Module):
         ValueError: heads does not divide out_channels; an input of another shape.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, heads: int = 8) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        heads: int = 8,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
         check_heads(out_channels, heads)
         self.in_channels, self.heads = in_channels, heads
-        self.to_q = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.to_k = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.to_v = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.to_out = nn.Conv2d(out_channels, out_channels, 1, bias=False)
+        options = {"bias": False, "device": device, "dtype": dtype}
+        self.to_q = nn.Conv2d(in_channels, out_channels, 1, **options)
+        self.to_k = nn.Conv2d(in_channels, out_channels, 1, **options)
+        self.to_v = nn.Conv2d(in_channels, out_channels, 1, **options)
+        self.to_out = nn.Conv2d(out_channels, out_channels, 1, **options)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)
         # Contiguous: PyTorch's kernels that do not store the n x n weights want the channels of a token side by side.
         q, k, v = (self._tokens(project(x)).contiguous() for project in (self.to_q, self.to_k, self.to_v))
-        y = F.scaled_dot_product_attention(q, k, v)  # scale d^-0.5; the n x n weights need not be kept
+        y = kernels.global_attention(q, k, v, scale=q.shape[-1] ** -0.5)  # the n x n weights need not be kept
         return self.to_out(join_heads(rearrange(y, "b heads (h w) d -> b heads d h w", h=x.shape[2])))
 
     def attention_weights(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b heads n n"]:

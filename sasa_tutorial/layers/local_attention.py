@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sasa_tutorial import kernels
+from sasa_tutorial.layers.conventions import Layer
 from sasa_tutorial.layers.heads import check_channels, check_heads, check_images, join_heads, split_heads
 from sasa_tutorial.layers.relative_offsets import RelativeOffsets2d
 from sasa_tutorial.windows import check_kernel_size, gather_windows, inside_image
 
 
-class LocalSelfAttention2d(nn.Module):
+class LocalSelfAttention2d(Layer):
     """The stand-alone layer: a drop-in replacement for a k x k convolution of stride 1.
 
     Args:
@@ -28,6 +29,7 @@ class LocalSelfAttention2d(nn.Module):
         grouped: project each head from its own part of the input, as the paper's text says; its tables were made with
             dense projections, the default here.
         scaled: divide the logits by √d, as global attention does and the paper does not.
+        device, dtype: of the parameters, as in `nn.Conv2d`.
 
     Shapes: (b, in_channels, h, w) -> (b, out_channels, h, w), any h and w.
     Cost: h w (3 c_in c_out + 2 k² c_out + k c_out) multiply-adds.
@@ -53,6 +55,8 @@ class LocalSelfAttention2d(nn.Module):
         content: bool = True,
         grouped: bool = False,
         scaled: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, out_channels=out_channels)
@@ -64,14 +68,15 @@ class LocalSelfAttention2d(nn.Module):
             check_heads(in_channels, heads, "in_channels of grouped projections")
         self.in_channels, self.heads, self.kernel_size = in_channels, heads, kernel_size
         self.scale = head_dim**-0.5 if scaled else 1.0
+        place = {"device": device, "dtype": dtype}
 
         def projection() -> nn.Conv2d:
-            return nn.Conv2d(in_channels, out_channels, 1, groups=heads if grouped else 1, bias=False)
+            return nn.Conv2d(in_channels, out_channels, 1, groups=heads if grouped else 1, bias=False, **place)
 
         self.to_q = projection()
         self.to_k = projection() if content else None
         self.to_v = projection()
-        self.offsets = RelativeOffsets2d(head_dim, kernel_size) if relative else None
+        self.offsets = RelativeOffsets2d(head_dim, kernel_size, **place) if relative else None
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h w"]:
         check_images(x, self.in_channels)

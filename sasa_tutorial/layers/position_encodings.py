@@ -5,12 +5,13 @@ import math
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from sasa_tutorial.layers.conventions import Layer
 from sasa_tutorial.layers.heads import check_channels, check_images
 
 
-class AbsolutePositions2d(nn.Module):
+class AbsolutePositions2d(Layer):
     """x plus a fixed code of where each pixel is: sinusoids of its row in the first half of the channels, of its column
     in the second.
 
@@ -47,7 +48,7 @@ class AbsolutePositions2d(nn.Module):
         return str(self.channels)
 
 
-class CoordinateChannels2d(nn.Module):
+class CoordinateChannels2d(Layer):
     """x with two more channels: each pixel's row and its column, from -1 (first) to 1 (last); 0 where there is one.
 
     Shapes: (b, c, h, w) -> (b, c + 2, h, w). No parameters.

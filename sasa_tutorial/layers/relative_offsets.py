@@ -5,10 +5,11 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.conventions import Layer, draw_normal
 from sasa_tutorial.windows import check_kernel_size
 
 
-class RelativeOffsets2d(nn.Module):
+class RelativeOffsets2d(Layer):
     """Logits q_ij · r_{a-i,b-j}: how much a query likes a direction, whatever lies there.
 
     r_{a-i,b-j} = [row_{a-i}, col_{b-j}], halves of d channels, one table for all heads                  (SASA, Eq. 3)
@@ -25,14 +26,26 @@ class RelativeOffsets2d(nn.Module):
     Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.2.
     """
 
-    def __init__(self, head_dim: int, kernel_size: int) -> None:
+    def __init__(
+        self,
+        head_dim: int,
+        kernel_size: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         if head_dim < 2:
             raise ValueError(f"head_dim must be at least 2, one half for rows and one for columns, got {head_dim}")
         check_kernel_size(kernel_size)
+        self.row = nn.Parameter(torch.empty(head_dim // 2, kernel_size, device=device, dtype=dtype))
+        self.col = nn.Parameter(torch.empty(head_dim - head_dim // 2, kernel_size, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
         # As large as the projections' outputs make content logits, so that neither drowns the other at the start.
-        self.row = nn.Parameter(torch.randn(head_dim // 2, kernel_size) * head_dim**-0.5)
-        self.col = nn.Parameter(torch.randn(head_dim - head_dim // 2, kernel_size) * head_dim**-0.5)
+        for table in (self.row, self.col):
+            draw_normal(table, (len(self.row) + len(self.col)) ** -0.5)
 
     def forward(self, q: Float[Tensor, "b heads d h w"]) -> Float[Tensor, "b heads h w kh kw"]:
         row, col = self.halves(q)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import MNASNet
 
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
+from sasa_tutorial.layers.conventions import Layer
 from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.resnet import ResNet, SpatialLayer, convolution, convolution_3x3, convolution_stem
 from sasa_tutorial.models.spatial import HEADS, head_count, with_stride
@@ -18,7 +19,7 @@ LEAST_KEY_CHANNELS = 20  # of a head (Sec. 4)
 POSITIONS = ("relative", "none", "sine", "coordinates")
 
 
-class StridedAugmentedConv2d(nn.Module):
+class StridedAugmentedConv2d(Layer):
     """A convolution with any stride, beside attention on a smaller map.
 
     The attention channels are those of an `AttentionAugmentedConv2d` without convolution. Its input is averaged over
@@ -135,7 +136,8 @@ def narrow_augmented_spatial(
             return with_stride(AttentionAugmentedConv2d(in_channels, out_channels, **channels, **sizes), stride)
         layer = StridedAugmentedConv2d(in_channels, out_channels, side=side, positions=positions, **channels)
         if layer.conv is not None:
-            layer.conv.reset_parameters()  # drawn as in the lesson's layer: nothing but the positions differs
+            # Drawn as in the lesson's layer: nothing but the positions differs.
+            layer.conv = nn.Conv2d(in_channels, layer.conv.out_channels, 3, padding=1, bias=False)
         return with_stride(layer, stride)
 
     return build

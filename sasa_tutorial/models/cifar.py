@@ -9,7 +9,6 @@ layer until we hit memory constraints"); external attention could, and follows t
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-import torch
 from torch import nn
 
 from sasa_tutorial.layers import AttentionStem2d
@@ -49,12 +48,8 @@ def cifar_resnet(
     """
     channels = scaled_channels(width)
     options = {"num_classes": num_classes, "recalibrate": recalibrate, "zero_residual": zero_residual}
-    network = ResNet(stem or _stem(channels), channels, spatial, depth=depth, channels=channels, **options)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if name.endswith(("to_q.weight", "to_k.weight", "to_qkv.weight")):
-                parameter.mul_(query_gain)
-    return network
+    options |= {"depth": depth, "channels": channels, "query_gain": query_gain}
+    return ResNet(stem or _stem(channels), channels, spatial, **options)
 
 
 def _stem(channels: int) -> nn.Sequential:
@@ -115,15 +110,21 @@ def attention_stem(*, stem_values: str = "mixture", **size: float) -> ResNet:
 
 
 def augmented_convolution(
-    *, kappa: float = 0.25, upsilon: float = 0.25, positions: str = "relative", **size: float
+    *,
+    kappa: float = 0.25,
+    upsilon: float = 0.25,
+    positions: str = "relative",
+    image_size: int = 32,
+    **size: float,
 ) -> ResNet:
     """A quarter of the channels from attention with relative positions, κ = υ = 0.25, in the last two groups.
 
     Args:
         kappa, upsilon, positions: as in `attention_augmented_resnet`.
+        image_size: the largest side the network will meet; its relative positions reach that far.
         size: as in `cifar_resnet`.
     """
-    layer = narrow_augmented_spatial(kappa=kappa, upsilon=upsilon, positions=positions, side=16)
+    layer = narrow_augmented_spatial(kappa=kappa, upsilon=upsilon, positions=positions, side=-(-image_size // 2))
     return cifar_resnet(in_groups(layer, LAST_TWO), **size)
 
 

@@ -42,6 +42,11 @@ class EANetBlock(nn.Module):
         super().__init__()
         self.attention = ExternalAttention2d(channels, channels, slots=slots)
         self.norm = nn.BatchNorm2d(channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """What the block draws in place of what the layer in it has drawn."""
+        channels = self.norm.num_features
         for projection in (self.attention.to_q, self.attention.to_out):
             nn.init.kaiming_normal_(projection.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.attention.memory_v, std=(2 / channels) ** 0.5)

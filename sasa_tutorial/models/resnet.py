@@ -11,10 +11,12 @@ Sources: He et al. 2015, arXiv:1512.03385; Ramachandran et al. 2019, arXiv:1906.
 
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.layers.conventions import Layer
 from sasa_tutorial.layers.heads import check_channels
 from sasa_tutorial.models.recalibration import Recalibration, recalibration, unchanged
 
@@ -49,11 +51,21 @@ def scaled_channels(width: float, base: int = 64) -> int:
     return max(8, 8 * round(base * width / 8))
 
 
+class FanOutConv2d(Layer, nn.Conv2d):
+    """`nn.Conv2d` with weights N(0, 2 / (k² c_out)), as ResNets draw them."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # for nothing, but seeds keep the bits that they have always given
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def _get_name(self) -> str:
+        return "Conv2d"  # it prints as the convolution that it is
+
+
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution as ResNets use it: "same" padding, no bias (a norm follows), weights N(0, 2 / (k² c_out))."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
+    """A convolution as ResNets use it: "same" padding, no bias (a norm follows)."""
+    padding = kernel_size // 2
+    return FanOutConv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
 
 
 def convolution_3x3(in_channels: int, out_channels: int, stride: int) -> nn.Conv2d:
@@ -162,6 +174,7 @@ class ResNet(nn.Module):
         recalibrate: what follows the last norm of every block: "none", "squeeze-excitation" or "gather-excite".
         zero_residual: start the scale of that norm at 0, so that every block begins as its shortcut (Goyal et al.
             2017, arXiv:1706.02677, Sec. 5.1).
+        query_gain: factor on the first weights of what makes queries and keys.
 
     Shapes: (b, 3, h, w) -> logits (b, num_classes).
 
@@ -180,6 +193,7 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         recalibrate: str = "none",
         zero_residual: bool = False,
+        query_gain: float = 1.0,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -203,9 +217,17 @@ class ResNet(nn.Module):
             groups.append(nn.Sequential(*blocks))
         self.groups = nn.Sequential(*groups)
         self.classifier = nn.Linear(in_channels, num_classes)
-        if zero_residual:
-            for block in (block for group in groups for block in group):
-                nn.init.zeros_((block.expand_norm if isinstance(block, Bottleneck) else block.second_norm).weight)
+        self.zero_residual, self.query_gain = zero_residual, query_gain
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """What the network changes of the weights that its parts have drawn: after theirs, as `apply` does it."""
+        for block in (block for group in self.groups for block in group if self.zero_residual):
+            nn.init.zeros_((block.expand_norm if isinstance(block, Bottleneck) else block.second_norm).weight)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith(("to_q.weight", "to_k.weight", "to_qkv.weight")):
+                    parameter.mul_(self.query_gain)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b classes"]:
         return self.classifier(self.groups(self.stem(images)).mean(dim=(2, 3)))

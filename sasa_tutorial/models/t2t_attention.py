@@ -10,11 +10,11 @@ the released code (github.com/yitu-opensource/T2T-ViT). Performer: Choromanski e
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sasa_tutorial.kernels.global_attention import global_attention
 from sasa_tutorial.layers.heads import check_channels, check_heads
 
 
@@ -38,7 +38,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         check_tokens(x, self.channels)
         q, k, v = rearrange(self.to_qkv(x), "b n (qkv heads d) -> qkv b heads n d", qkv=3, heads=self.heads)
-        return self.to_out(rearrange(F.scaled_dot_product_attention(q, k, v), "b heads n d -> b n (heads d)"))
+        return self.to_out(rearrange(global_attention(q, k, v, q.shape[-1] ** -0.5), "b heads n d -> b n (heads d)"))
 
 
 class TokenSelfAttention(nn.Module):
@@ -65,7 +65,7 @@ class TokenSelfAttention(nn.Module):
     def forward(self, x: Float[Tensor, "b n c_in"]) -> Float[Tensor, "b n c_out"]:
         check_tokens(x, self.in_channels)
         q, k, v = rearrange(self.to_qkv(x), "b n (qkv d) -> qkv b n d", qkv=3)
-        return v + self.to_out(F.scaled_dot_product_attention(q, k, v, scale=self.in_channels**-0.5))
+        return v + self.to_out(global_attention(q, k, v, self.in_channels**-0.5))
 
 
 class TokenPerformer(nn.Module):
@@ -95,7 +95,13 @@ class TokenPerformer(nn.Module):
         self.to_out = nn.Linear(out_channels, out_channels)
         self.dropout = nn.Dropout(0.1)
         features = out_channels // 2
-        self.register_buffer("directions", nn.init.orthogonal_(torch.empty(features, out_channels)) * features**0.5)
+        self.register_buffer("directions", torch.empty(features, out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The directions: orthogonal, of length √m."""
+        with torch.no_grad():
+            nn.init.orthogonal_(self.directions).mul_(len(self.directions) ** 0.5)
 
     def forward(self, x: Float[Tensor, "b n c_in"]) -> Float[Tensor, "b n c_out"]:
         check_tokens(x, self.in_channels)

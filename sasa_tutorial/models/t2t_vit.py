@@ -74,12 +74,17 @@ class T2TViT(nn.Module):
         self.image_size = image_size
         self.tokens = SoftSplits(channels, token_attention)
         self.class_token = nn.Parameter(torch.empty(channels))
-        positions = sinusoids((image_size // 16) ** 2 + 1, channels, like=self.class_token)
+        positions = torch.empty((image_size // 16) ** 2 + 1, channels)
         self.register_buffer("positions", positions, persistent=False)
         rates = [drop_path * block / (depth - 1) for block in range(depth)]
         self.blocks = nn.Sequential(*(Block(channels, heads, ratio, attention, rate) for rate in rates))
         self.norm = nn.LayerNorm(channels)
         self.classifier = nn.Linear(channels, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The class token, the fixed positions, and all linear layers in place of what those have drawn."""
+        self.positions.copy_(sinusoids(*self.positions.shape, like=self.positions))
         nn.init.trunc_normal_(self.class_token, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):

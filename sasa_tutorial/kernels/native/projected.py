@@ -7,10 +7,12 @@ backward pass makes them again. What is saved is the input, the output, and one 
 from typing import NamedTuple
 
 import torch
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.kernels.inputs import Inputs, check_tables
+from sasa_tutorial.kernels import reference
+from sasa_tutorial.kernels.inputs import Inputs, check_tables, check_tensors
 from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.operators import attention_flops, middle, register, within
 from sasa_tutorial.windows import check_kernel_size
@@ -72,6 +74,7 @@ def attend(
         ValueError: tables or matrices that do not fit.
     """
     check_kernel_size(kernel_size)
+    _check(Projected(x, to_q, to_k, to_v, row, col))
     if heads < 1 or len(to_v) % heads:
         raise ValueError(f"heads must divide the channels, got {len(to_v)} channels and {heads} heads")
     if to_k is None and row is None:
@@ -81,6 +84,21 @@ def attend(
     reach = within(kernel_size, x.shape[2:])
     inputs = (x.to(to_v.dtype), to_q, to_k, to_v, middle(row, reach[0]), middle(col, reach[1]))
     return _run(*inputs, heads, reach)[0].to(given).unflatten(1, (heads, -1))
+
+
+def _check(inputs: Projected) -> None:
+    check_tensors(inputs, optional=("to_k", "row", "col"))
+    x, to_q, to_k, to_v, *tables = inputs
+    if x.ndim != 4 or to_v.ndim != 2:
+        raise ValueError(f"x must be 4-D and to_v 2-D, got {tuple(x.shape)} and {tuple(to_v.shape)}")
+    for name, matrix in (("to_q", to_q), ("to_k", to_k), ("to_v", to_v)):
+        if matrix is not None and matrix.shape != (len(to_v), x.shape[1]):
+            raise ValueError(f"{name} must be {(len(to_v), x.shape[1])}, got {tuple(matrix.shape)}")
+    dtypes = {t.dtype for t in (to_q, to_k, to_v, *tables) if t is not None}
+    if to_v.dtype not in (torch.float32, torch.float64) or len(dtypes) > 1:
+        raise ValueError(f"matrices and tables must be all float32 or all float64, got {sorted(map(str, dtypes))}")
+    if x.dtype != to_v.dtype and not (_autocast(to_v) and x.dtype in (torch.bfloat16, torch.float16)):
+        raise ValueError(f"x must be {to_v.dtype} as the matrices, got {x.dtype}")
 
 
 def _autocast(matrix: Tensor) -> bool:
@@ -113,6 +131,16 @@ def _backward(grad: Tensor, inputs: Projected, out: Tensor, lse: Tensor, heads: 
     to_q, *to_k, to_v = (part.clone() for part in dweight.sum(dim=0)[:, :channels].chunk(2 + keys))
     row, col = (native.total(name, tables) if f"d{name}" in tables else None for name in ("row", "col"))
     return Projected(dx, to_q, to_k[0] if keys else None, to_v, row, col)
+
+
+def _equation(inputs: Projected, heads: int, reach: list[int]) -> Tensor:
+    """In plain lines, for the second derivative."""
+    x, *matrices, row, col = inputs
+    q, k, v = (
+        None if matrix is None else einsum(matrix, x, "c c_in, b c_in h w -> b c h w").unflatten(1, (heads, -1))
+        for matrix in matrices
+    )
+    return reference.attend_within(Inputs(q, k, v, row, col), reach).flatten(1, 2)
 
 
 def _call(
@@ -163,6 +191,7 @@ _run = register(
     "int heads, int[] reach",
     forward=_forward,
     backward=_backward,
+    equation=_equation,
     empty=_empty,
     flops=_flops,
 )
