@@ -68,7 +68,7 @@ def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path
     [
         (("train", "convolutions"), "no network is called 'convolutions'; there are: convolution, global_attention"),
         (("train", "convolution", "--profile", "huge"), f"profile must be auto, {', '.join(PROFILES)}, got 'huge'"),
-        (("train", "convolution", "--device", "tpu"), "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (("train", "convolution", "--device", "tpu"), "device must be auto, cpu, cuda, cuda:N or mps, got 'tpu'"),
         (("run", "--only", "99"), "no notebook '99'; there are 00_start_here"),
     ],
 )
