@@ -105,7 +105,7 @@ def build(out: Path) -> int:
     notebooks = write_sources(source)
     shutil.rmtree(out, ignore_errors=True)
     quiet = ["--quiet", "--fail-on-warning", "--keep-going"]
-    failed = build_main(["-b", "html", *quiet, "-c", str(HERE), "-d", str(trees), str(source), str(out)])
+    failed = build_main(["-b", "html", "-j", "auto", *quiet, "-c", str(HERE), "-d", str(trees), str(source), str(out)])
     copy_mathjax(out / "_static")
     for notebook in notebooks:
         shutil.copyfile(notebook.path, out / "_sources" / "notebooks" / notebook.path.name)

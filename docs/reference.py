@@ -18,10 +18,10 @@ def pages() -> Iterator[tuple[str, str]]:
         module = importlib.import_module(f"sasa_tutorial.{room}")
         names = sorted(module.__all__) if room != "layers" else module.__all__  # layers: in the order of the lessons
         objects = {name: getattr(module, name) for name in names}
-        table = [f"| [`{name}`]({room}.{name}.md) | {_first_sentence(thing)} |" for name, thing in objects.items()]
+        listed = [f"- [`{name}`]({room}.{name}.md): {_first_words(thing)}" for name, thing in objects.items()]
         hidden = ["```{toctree}", ":hidden:", "", *(f"{room}.{name}" for name in objects), "```"]
-        lines = [f"# {room}", "", words, "", f"`from sasa_tutorial import {room}`", "", "| name | what it is |", "|---|---|"]
-        yield room, "\n".join([*lines, *table, "", *hidden, ""])
+        lines = [f"# {room}", "", words, "", "```python", f"from sasa_tutorial import {room}", "```", ""]
+        yield room, "\n".join([*lines, *listed, "", *hidden, ""])
         for name, thing in objects.items():
             yield f"{room}.{name}", _page(room, name, thing)
 
@@ -47,9 +47,11 @@ def _listed(mapping: object) -> str:
 
 
 def _shown(key: str, value: object) -> bool:
-    return not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)) and bool(value.__doc__)
+    return (
+        not key.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)) and bool(value.__doc__)
+    )
 
 
-def _first_sentence(thing: object) -> str:
+def _first_words(thing: object) -> str:
     text = inspect.getdoc(thing) if callable(thing) else f"a mapping: {', '.join(thing)}"
-    return " ".join((text or "").partition("\n\n")[0].split()).replace("|", "\\|")
+    return " ".join((text or "").partition("\n\n")[0].split()).replace("*", "\\*")
