@@ -1,13 +1,13 @@
 """Settings of the site. Its pages are made by build.py, which calls Sphinx on them; `make site` calls build.py."""
 
 import sys
-from pathlib import Path
-
 import tomllib
+from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from docstrings import as_rst  # noqa: E402
+
 from sasa_tutorial import __version__  # noqa: E402
 from sasa_tutorial.notebook_runner.mathjax import SCRIPT  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""The house's docstrings as reStructuredText: plain text that has names in backticks, formulas set off by indentation."""
+"""The house's docstrings as reStructuredText: plain text, names in backticks, formulas indented."""
 
 import re
 

@@ -26,8 +26,8 @@ def results_page() -> str:
         "# Results",
         "",
         "Top-1 accuracy on CIFAR-100, mean ± standard deviation over n seeds, from the committed records. Choices are",
-        "made on validation images; the test images are looked at once per run. Chance is 1 %. A `laptop` row is a short",
-        "run of a small network: it shows that the network learns, not how good it can be. Only what has run is shown;",
+        "made on validation images; the test images are looked at once per run. Chance is 1 %. A `laptop` row is a",
+        "short run of a small network: it shows that the network learns, not how good it can be. Only what has run is shown;",
         "`sasa-tutorial results --missing` lists the rest.",
         "",
         "## The lessons' networks",
@@ -47,8 +47,8 @@ def ledger_page() -> str:
     lines = [
         "# Ledger of parameters and FLOPs",
         "",
-        "What the papers print about the cost of their networks, and what counting the library's networks gives; ✗ marks",
-        "numbers that differ. The same on the command line: `sasa-tutorial ledger`.",
+        "What the papers print about the cost of their networks, and what counting the library's networks gives; ✗",
+        "marks numbers that differ. The same on the command line: `sasa-tutorial ledger`.",
         "",
         "```text",
         ledger.summary(entries),
@@ -74,7 +74,7 @@ def times_page() -> str:
 
 
 def _measured(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(title, section, what is stored) of each part of a document that was measured; growth is shown factor by factor."""
+    """(title, section, what is stored) of each part of a document that was measured; growth goes factor by factor."""
     for section, title in TITLES.items():
         if section == "growth":
             for factor, curves in groupby(document[section], key=lambda curve: curve["factor"]):
