@@ -40,6 +40,8 @@ def made_ready(content: NotebookNode, link: Callable[[str], str]) -> NotebookNod
             cell.source = _IGNORE.sub("", cell.source)
             cell.outputs = [output for output in map(_without_bars, cell.outputs) if output is not None]
             _describe(cell, following.source if following and following.cell_type == "markdown" else "")
+            if FOLDED in cell.metadata.get("tags", []):
+                continue
             if cell.metadata.get("jupyter", {}).get("source_hidden"):
                 _fold(cell, "Code of this figure" if _images(cell) else "Code of this cell")
             elif "check_answer(" in cell.source:
