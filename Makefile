@@ -15,7 +15,7 @@ SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	"metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version"
 
-.PHONY: help run test setup lab lint format notebooks results lock clean
+.PHONY: help run test setup lab site lint format notebooks results lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ $(VENV)/installed: pyproject.toml uv.lock scripts/setup.py
 
 lab: setup  ## Open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+site: setup  ## Build the static site in build/site: notebooks as committed, library, ledger, results, search
+	$(BIN)/python docs/build.py
 
 lint: setup  ## Check code and notebooks with ruff
 	$(BIN)/ruff check .

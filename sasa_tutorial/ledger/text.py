@@ -1,8 +1,9 @@
-"""The entries as text for a terminal."""
+"""The entries as text: for a terminal, and as Markdown for a page."""
 
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from sasa_tutorial.ledger.entries import MULTIPLY_ADDS_ALONE, LedgerEntry, agrees
 
@@ -38,26 +39,53 @@ def _matching(entries: Sequence[LedgerEntry]) -> str:
     return f"{len(entries)} published numbers, {matching} reproduced ({100 * matching / max(1, len(entries)):.1f} %)"
 
 
-def _table(title: str, entries: list[LedgerEntry]) -> list[str]:
-    width = max(len(entry.row) for entry in entries)
-    lines = [title, f"  {'':{width}}  {'':16}  published    counted  difference"]
-    notes: list[str] = []
+def as_markdown(entries: Sequence[LedgerEntry]) -> str:
+    """The same for a page, a heading of the third level above each table."""
+    parts = []
+    for (paper, table), group in groupby(entries, key=lambda entry: (entry.paper, entry.table)):
+        lines, notes = _lines(list(group))
+        parts.append(f"### {paper}, {table}")
+        header = ["", "quantity", "published", "counted", "difference", ""]
+        rule = ["---", "---", "---:", "---:", "---:", "---"]
+        cells = [[*line.cells, f"{line.mark} {line.remark}".strip()] for line in lines]
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *cells)))
+        parts += [f"[{i}] {note}" for i, note in enumerate(notes, 1)]
+    return "\n\n".join(parts)
+
+
+class _Line(NamedTuple):
+    cells: tuple[str, str, str, str, str]  # row, quantity, published, counted, difference
+    mark: str  # where they differ
+    remark: str
+
+
+def _lines(entries: Sequence[LedgerEntry]) -> tuple[list[_Line], list[str]]:
+    """What is shown of each entry of a table, and the notes below it, each once."""
+    lines, notes = [], []
     for entry in entries:
-        remark = f"  ({entry.note})" if _is_inline(entry) else ""
+        remark = f"({entry.note})" if _is_inline(entry) else ""
         if entry.note and not remark:
             if entry.note not in notes:
                 notes.append(entry.note)
-            remark = f"  [{notes.index(entry.note) + 1}]"
-        mark = "" if entry.matches or entry.published is None else "  ✗"
+            remark = f"[{notes.index(entry.note) + 1}]"
         digits = _digits(entry)
         difference = "" if entry.published is None else f"{entry.counted - float(entry.published):+.{digits}f}"
-        lines.append(
-            f"  {entry.row:{width}}  {QUANTITY_NAMES[entry.quantity]:16}  {entry.published or '–':>9}"
-            f"  {entry.counted:9.{digits}f}  {difference:>10}{mark}{remark}"
-        )
+        counted = f"{entry.counted:.{digits}f}"
+        cells = (entry.row, QUANTITY_NAMES[entry.quantity], entry.published or "–", counted, difference)
+        lines.append(_Line(cells, "" if entry.matches or entry.published is None else "✗", remark))
+    return lines, notes
+
+
+def _table(title: str, entries: list[LedgerEntry]) -> list[str]:
+    width = max(len(entry.row) for entry in entries)
+    shown = [title, f"  {'':{width}}  {'':16}  published    counted  difference"]
+    lines, notes = _lines(entries)
+    for (row, quantity, published, counted, difference), mark, remark in lines:
+        text = f"  {row:{width}}  {quantity:16}  {published:>9}  {counted:>9}  {difference:>10}"
+        shown.append("  ".join(filter(None, (text, mark, remark))))
     for i, note in enumerate(notes, 1):
-        lines += textwrap.wrap(f"[{i}] {note}", WIDTH, initial_indent="  ", subsequent_indent="      ")
-    return lines
+        shown += textwrap.wrap(f"[{i}] {note}", WIDTH, initial_indent="  ", subsequent_indent="      ")
+    return shown
 
 
 def _is_inline(entry: LedgerEntry) -> bool:

@@ -118,7 +118,7 @@ def _read(path: Path) -> Notebook:
     heading = re.search(r"^# +(.+?)\s*$", "\n".join(texts), flags=re.MULTILINE)
     return Notebook(
         path=path,
-        title=_plain(heading[1]) if heading else path.stem,
+        title=plain(heading[1]) if heading else path.stem,
         question=_question(texts[0]) if texts else "",
         cells=cells,
     )
@@ -137,10 +137,10 @@ def _question(text: str) -> str:
     # Markdown lets a quoted paragraph go on without the mark.
     quoted = re.search(r"^>[ \t]*\S.*(\n(?!>?[ \t]*$).+)*", text, flags=re.MULTILINE)
     lines = quoted[0].splitlines() if quoted else []
-    return _plain(" ".join(line.removeprefix(">").strip() for line in lines)).removeprefix("Question.").strip()
+    return plain(" ".join(line.removeprefix(">").strip() for line in lines)).removeprefix("Question.").strip()
 
 
-def _plain(markdown: str) -> str:
+def plain(markdown: str) -> str:
     """Inline Markdown as the words one would read aloud."""
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
     return re.sub(r"(\*\*|\*|`)(?=\S)(.+?)(?<=\S)\1", r"\2", text)

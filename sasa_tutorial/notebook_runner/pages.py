@@ -2,16 +2,15 @@
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from sasa_tutorial.files import write_whole
+from sasa_tutorial.notebook_runner.mathjax import SCRIPT, copy_mathjax
 from sasa_tutorial.notebook_runner.notebooks import Notebook, find_notebooks
 from sasa_tutorial.notebook_runner.outcomes import Executions, duration, executed_file
 
-_LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
 # What the contents page says about each status, and the mark before it: colour alone would not reach everybody.
 _STATUS = {
     "ok": ("✓", "done"),
@@ -24,19 +23,22 @@ _STATUS = {
 def render(notebook: Notebook, executed: Path) -> Path:
     """Write `<executed>.html` beside an executed notebook, to be read without Jupyter, and return its path.
 
-    The page needs the network for formulas alone (MathJax). Widgets, which would need it too, are shown by the text
-    they leave behind. Links between notebooks lead to their pages, other relative links to the file they meant.
+    The page needs no network: MathJax for its formulas is put beside it, and of widgets it shows nothing. Links between
+    notebooks lead to their pages, other relative links to the file they meant.
+
+    Raises:
+        TutorialError: MathJax is not installed.
     """
     import nbformat
     from nbconvert import HTMLExporter
 
+    from sasa_tutorial.notebook_runner.reading import FOLDED, made_ready
+
     content = nbformat.read(executed, as_version=4)
-    content.metadata.pop("widgets", None)
-    for cell in content.cells:
-        if cell.cell_type == "markdown":
-            cell.source = _LINK.sub(lambda link: _from_page(link[0], notebook.path, executed.parent), cell.source)
-    resources = {"metadata": {"name": notebook.title}}
+    content = made_ready(content, lambda link: _from_page(link, notebook.path, executed.parent))
+    resources = {"metadata": {"name": notebook.title}, "folded": FOLDED, "mathjax": SCRIPT}
     page, _ = HTMLExporter(raw_template=_template("notebook")).from_notebook_node(content, resources=resources)
+    copy_mathjax(executed.parent)
     path = executed.with_suffix(".html")
     write_whole(path, page)
     return path
