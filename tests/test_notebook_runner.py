@@ -291,6 +291,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_no_process(tmp_path, package):
         "01_quick.html",
         "01_quick.ipynb",
         "index.html",
+        "mathjax",
         "series.json",
     ]
     (again,) = run_series(profile="smoke", folder=folder, out=out, only=["01"])
