@@ -1,4 +1,4 @@
-"""The site as its readers meet it: served, and driven in a headless browser. SASA_SITE names one that was just built."""
+"""The site as its readers meet it: served, and driven in a headless browser. SASA_SITE says where it was built."""
 
 import functools
 import http.server
