@@ -225,7 +225,7 @@ for page in sys.argv[1:]:
             code = end.code or 0
         sys.stdout.flush()
         said = sys.stdout.buffer.getvalue().decode(page, "replace")  # click writes UTF-8 where it is told ASCII
-        print(page, *arguments, code, bool(said), "?" in said, file=out)
+        print(page, *arguments, code, bool(said), "?" in said, file=out, flush=True)
 """
 
 
