@@ -7,6 +7,7 @@ them, with the settings of conf.py, and the notebooks offered for download are p
 
 import base64
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -42,7 +43,12 @@ class Sources:
     def notebook(self, notebook: Notebook) -> None:
         """A notebook made ready, and its thumbnail."""
         content = nbformat.read(notebook.path, as_version=4)
-        ready = made_ready(content, lambda link: self._link(link, notebook.path))
+        # Sphinx makes pages of the links in a text; a table that a cell displays it passes on as it is.
+        ready = made_ready(
+            content,
+            lambda link: self._link(link, notebook.path),
+            lambda link: re.sub(r"\.(md|ipynb)$", ".html", self._link(link, notebook.path)),
+        )
         self.write(f"notebooks/{notebook.path.name}", nbformat.writes(ready))
         (self.folder / "images").mkdir(exist_ok=True)
         (self.folder / "images" / f"{notebook.name}.png").write_bytes(thumbnail(content))

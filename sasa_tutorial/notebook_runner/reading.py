@@ -20,7 +20,9 @@ _IGNORE = re.compile(r"\A# NBVAL_IGNORE_OUTPUT\s*\n")
 _BAR = re.compile(r"^.*\d+ ?%\|.*\|.*$", flags=re.MULTILINE)
 
 
-def made_ready(content: NotebookNode, link: Callable[[str], str]) -> NotebookNode:
+def made_ready(
+    content: NotebookNode, link: Callable[[str], str], shown_link: Callable[[str], str] | None = None
+) -> NotebookNode:
     """A copy of a notebook, to be rendered.
 
     Figures get the sentence below them as alt text; set-up, checks of exercises and cells whose source is hidden are
@@ -29,6 +31,7 @@ def made_ready(content: NotebookNode, link: Callable[[str], str]) -> NotebookNod
     Args:
         content: the notebook, with its outputs.
         link: makes a relative link of its text lead to the same place from the page.
+        shown_link: the same for the tables that it displays, where they are rendered in another way than its text.
     """
     content = copy.deepcopy(content)
     content.metadata.pop("widgets", None)
@@ -39,6 +42,9 @@ def made_ready(content: NotebookNode, link: Callable[[str], str]) -> NotebookNod
         elif cell.cell_type == "code":
             cell.source = _IGNORE.sub("", cell.source)
             cell.outputs = [output for output in map(_without_bars, cell.outputs) if output is not None]
+            for output in cell.outputs:
+                if table := output.get("data", {}).get("text/markdown"):
+                    output.data["text/markdown"] = _LINK.sub(lambda found: (shown_link or link)(found[0]), table)
             _describe(cell, following.source if following and following.cell_type == "markdown" else "")
             if FOLDED in cell.metadata.get("tags", []):
                 continue
