@@ -208,10 +208,11 @@ def test_all_of_it_runs_where_posix_is_missing(tmp_path):
 
 ALL_COMMANDS = """
 import io, sys
+from dataclasses import replace
 from sasa_tutorial import ledger
 from sasa_tutorial.cli import main
-count, rows = ledger.count_published, {}
-ledger.count_published = lambda *given, **options: rows.setdefault("counted", rows.get("counted") or count(*given))
+rows = ledger.published()[:3]  # one of them made wrong, so that its line ends with a mark that few code pages have
+ledger.published = lambda: [replace(rows[0], params="1.0"), *rows[1:]]
 out, err = sys.stdout, sys.stderr
 for page in sys.argv[1:]:
     for arguments in (["results"], ["results", "--markdown"], ["results", "--study", "tried"], ["results", "--missing"],
