@@ -1,6 +1,5 @@
 """The notebooks as files: complete, in order, small, and with outputs that belong to their cells."""
 
-import itertools
 import json
 import re
 import statistics
@@ -10,27 +9,35 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from sasa_tutorial.notebook_runner.reading_time import reading_minutes
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+_REST = ["Exercises", "Summary", "References"]
+_QUESTION = ["Motivation", "The equation", "Derivation", "Checkpoint", "What it can and cannot do", "Results"]
 SECTIONS = {
-    # 00 is the door to the series and has its own rooms; every lesson has the same ones in the same order.
-    "00_start_here": ["Motivation", "Notation", "Data", "Train it", "Results", "Exercises", "Summary", "References"],
+    # The lessons of the mechanisms have the same rooms in the same order; the other notebooks have their own.
     "lesson": [
-        "Motivation",
+        "Toy",
         "The equation",
         "Derivation",
         "Checkpoint",
+        "Pay-off",
         "What it can and cannot do",
-        "See it",
+        "What trained networks do",
         "Train it",
         "Results",
-        "Exercises",
-        "Summary",
-        "References",
+        "Where this went",
+        *_REST,
     ],
+    "00_start_here": ["Motivation", "Notation", "Data", "Train it", "Results", *_REST],
+    "08_from_layers_to_networks": [*_QUESTION, *_REST],
+    "09_from_flops_to_seconds": [*_QUESTION, *_REST],
+    "10_ablations": [*_QUESTION, *_REST],
+    "11_find_the_bug": ["Motivation", "The tools", "The bugs", "What a bug costs", *_REST],
 }
+LONGEST_MINUTES = 45
 MAX_BYTES = 1_000_000
 
 
@@ -69,7 +76,21 @@ def test_it_opens_with_title_question_and_what_one_needs(path, notebook):
     assert re.match(rf"# {path.stem[:2]} · \S", first)
     question = re.search(r"^> (.*(?:\n> .*)*)", first, re.M)
     assert question and question[1].rstrip("*_ ").endswith("?")
-    assert "You will learn" in first and "Before this" in first
+    assert "**In one sentence:**" in first and "**Before this:**" in first
+
+
+def test_it_says_how_long_it_takes_and_is_no_longer_than_a_lesson(notebook):
+    said = int(re.search(r"\*\*Time:\*\* (\d+) minutes", notebook.cells[0].source)[1])
+    counted = reading_minutes(notebook)
+    assert abs(said - counted) <= 2.5, f"counted: {counted:.1f} minutes"
+    assert counted <= LONGEST_MINUTES
+
+
+def test_the_first_screen_is_a_picture(notebook):
+    """Title, set-up, parameters and imports, folded; the last of them shows the mechanism."""
+    assert [cell.cell_type for cell in notebook.cells[:4]] == ["markdown", "code", "code", "code"]
+    assert all(cell.metadata.jupyter.source_hidden for cell in notebook.cells[1:4])
+    assert any("image/png" in output.get("data", {}) for output in notebook.cells[3].outputs)
 
 
 def test_sections_are_in_order(path, notebook):
@@ -128,11 +149,20 @@ def test_there_is_one_thumbnail(notebook):
     assert any("image/png" in output.get("data", {}) for output in tagged[0].outputs)
 
 
-def test_every_figure_is_described(notebook):
-    for cell, following in itertools.pairwise(notebook.cells):
-        shows = cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs)
-        if shows:
-            assert following.cell_type == "markdown" and "*Figure" in following.source, cell.id
+def test_every_figure_is_described_for_those_who_cannot_see_it(notebook):
+    for cell in code(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert 5 <= len(alt.split()) <= 60, f"{cell.id}: show it with teaching.show(words)"
+    assert not any("*Figure" in cell.source for cell in prose(notebook)), "the words belong to the image"
+
+
+def test_no_test_machinery_stands_in_front_of_readers(notebook):
+    assert not any("NBVAL" in cell.source for cell in code(notebook))
+    for cell in code(notebook):
+        if "check_answer(" in cell.source:
+            assert cell.metadata.jupyter.source_hidden and cell.metadata.cellView == "form", cell.id
 
 
 def test_three_exercises_that_check_themselves(notebook):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
 
+from sasa_tutorial import teaching
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
 from sasa_tutorial.experiments.result_tables import NOT_RUN
@@ -785,3 +786,35 @@ def test_tolerance_is_relative_to_the_largest_number_and_none_for_counts():
     assert check_answer([1000.0, 2.5], [1000.0, 1.0], hint="", tolerance=1e-3) is False
     assert check_answer([1000.0001], [1000], hint="", tolerance=1e-3) is False, "a count is exact"
     assert check_answer(torch.tensor([3]), torch.tensor([4]), hint="", tolerance=0) is False
+
+
+def test_a_shown_figure_carries_its_words(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
+    plt.figure()
+    teaching.show("A line that rises from left to right.")
+    (data, options) = shown[0]
+    assert options["metadata"] == {"image/png": {"alt": "A line that rises from left to right."}}
+    assert base64.b64decode(data["image/png"])[:4] == b"\x89PNG"
+    assert not plt.get_fignums(), "shown once, not again by the notebook"
+    with pytest.raises(ValueError, match="no figure"):
+        teaching.show("Nothing.")
+    with pytest.raises(ValueError, match="description"):
+        teaching.show(" ")
+
+
+def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():
+    def sign(count, seed):
+        inputs = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed))
+        return inputs, (inputs[:, 0] > 0).long()
+
+    def coin(count, seed):
+        return sign(count, seed)[0], torch.randint(2, (count,), generator=torch.Generator().manual_seed(seed + 1))
+
+    torch.manual_seed(0)
+    learned = teaching.learn(torch.nn.Linear(2, 2), sign, steps=100, rate=0.1)
+    assert not learned.training and not any(p.requires_grad for p in learned.parameters())
+    assert teaching.share_right(learned, sign) > 0.97
+    assert 0.4 < teaching.share_right(teaching.learn(torch.nn.Linear(2, 2), coin, steps=100), coin) < 0.6
+    with pytest.raises(ValueError, match="steps"):
+        teaching.learn(torch.nn.Linear(2, 2), sign, steps=0)

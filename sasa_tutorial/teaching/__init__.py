@@ -31,6 +31,7 @@ from sasa_tutorial.teaching.network_figures import (
     printed_and_counted,
 )
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
+from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
@@ -47,5 +48,6 @@ from sasa_tutorial.teaching.roofline_figures import (
     shared_loads,
     time_shares,
 )
+from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries

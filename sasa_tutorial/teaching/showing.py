@@ -1,0 +1,31 @@
+"""Showing a figure with a description that screen readers find."""
+
+from base64 import b64encode
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+
+
+def show(alt: str) -> None:
+    """Show the current figure, in place of `plt.show()`, with words for those who cannot see it.
+
+    The words become the `alt` attribute of the image, in JupyterLab, in saved notebooks and on the pages made of them.
+
+    Args:
+        alt: what can be seen, in a sentence.
+
+    Raises:
+        ValueError: no words, or no figure to show.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs a description, got an empty one")
+    if not plt.get_fignums():
+        raise ValueError("there is no figure to show: draw one first, in the same cell")
+    from IPython.display import display
+
+    figure = plt.gcf()
+    content = BytesIO()
+    figure.savefig(content, format="png", bbox_inches="tight")
+    plt.close(figure)
+    image = {"image/png": b64encode(content.getvalue()).decode(), "text/plain": alt}
+    display(image, raw=True, metadata={"image/png": {"alt": alt}})
