@@ -155,6 +155,22 @@ def test_a_row_is_the_mean_of_its_own_finished_runs():
     assert row.deviation("test_top1") == pytest.approx(statistics.stdev(values.values()))
 
 
+def test_a_row_is_of_one_device_where_it_can_be_and_tells_every_run_that_diverged():
+    entry, lost = LESSONS["convolution"], {"status": "diverged", "val_top1": None, "test_top5": None}
+    records = [
+        *recorded(entry, {0: 71.0, 2: 72.0}, device="GPU"),
+        *recorded(entry, {1: None}, device="GPU", **lost),
+        *recorded(entry, {0: 60.0, 1: 70.0}, device="CPU"),
+    ]
+    row = row_of(entry, "full", records)
+    assert row.values("test_top1") == [71.0, 70.0, 72.0] and row.diverged == 1
+    assert [r.device for r in row.records] == ["GPU", "CPU", "GPU"]
+    again = row_of(entry, "full", [*records, *recorded(entry, {1: 73.0}, device="GPU")])
+    assert again.values("test_top1") == [71.0, 73.0, 72.0] and again.diverged == 0
+    one_each = row_of(entry, "full", [*recorded(entry, {0: 1.0}, device="A"), *recorded(entry, {0: 2.0}, device="B")])
+    assert one_each.values("test_top1") == [2.0], "the last one"
+
+
 def test_only_lessons_that_ran_are_rows_beside_what_they_are_compared_with():
     records = [
         *recorded(LESSONS["convolution"], {0: 20.0}, "laptop"),
@@ -176,7 +192,7 @@ def test_times_of_two_devices_are_not_averaged():
         *recorded(LESSONS["convolution"], {2: 1.0}, device="two threads", train_seconds=10.0),
     ]
     row = row_of(LESSONS["convolution"], "full", records)
-    assert (row.device, row.seconds, row.n) == ("one thread", 100.0, 3)
+    assert (row.device, row.seconds, row.n) == ("one thread", {"one thread": 100.0, "two threads": 10.0}, 3)
 
 
 # Differences and what may be said of them

@@ -51,17 +51,17 @@ def lesson_tables(rows: Sequence[Row], layout: Callable[[Table], str] = markdown
 def _setting(name: str, rows: Sequence[Row], *, bold: bool) -> str:
     profile = PROFILES[name]
     images = {field: profile.image_settings[field] or most for field, most in WHOLE.items()}
-    devices = sorted({row.device for row in rows if row.n})
     title = f"**{name}**" if bold else name
     return (
         f"{title}: {images['train_images']:,} training images, {profile.recipe.epochs} epochs; "
-        f"{images['validation_images']:,} validation and {images['test_images']:,} test images. "
-        f"Times: {'; '.join(devices) or 'none'}."
+        f"{images['validation_images']:,} validation and {images['test_images']:,} test images."
     )
 
 
 def _lesson_table(rows: Sequence[Row]) -> Table:
-    header = ["Network", "Parameters", "MFLOPs", "Validation top-1, %", "Test top-1, %", "n", "Training, min"]
+    """Times of different devices stand in columns of their own: they are not averaged."""
+    devices = sorted({device for row in rows for device in row.seconds})
+    header = ["Network", "Parameters", "MFLOPs", "Validation top-1, %", "Test top-1, %", "n"]
     lines = [
         [
             row.entry.model,
@@ -69,15 +69,11 @@ def _lesson_table(rows: Sequence[Row]) -> Table:
             mean_cell(row, "val_top1"),
             mean_cell(row, "test_top1"),
             _count(row),
-            NOTHING
-            if row.seconds is None
-            else f"{row.seconds / 60:.0f}"
-            if row.seconds > 570
-            else f"{row.seconds / 60:.1f}",
+            *(_minutes(row.seconds.get(device)) for device in devices),
         ]
         for row in rows
     ]
-    return [header, *lines]
+    return [[*header, *(f"Minutes, {device}" for device in devices)], *lines]
 
 
 def comparison_table(study: Study, comparisons: Sequence[Comparison]) -> Table:
@@ -131,7 +127,7 @@ def _sizes(row: Row) -> tuple[str, str]:
 def _minutes(seconds: float | None) -> str:
     if seconds is None:
         return NOTHING
-    return f"{seconds / 60:.0f}" if seconds >= 600 else f"{seconds / 60:.1f}"
+    return f"{seconds / 60:.0f}" if seconds > 570 else f"{seconds / 60:.1f}"
 
 
 def _count(row: Row) -> str:

@@ -2,8 +2,8 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sasa_tutorial import lessons
 from sasa_tutorial.experiments.grid import planned_runs
@@ -28,6 +28,7 @@ class Row:
     profile: str
     records: tuple[Record, ...]  # finished, one a seed
     diverged: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of training, the mean of the runs on each device
 
     @property
     def n(self) -> int:
@@ -40,14 +41,8 @@ class Row:
 
     @property
     def device(self) -> str:
-        """The one that most of the runs are of: times of different devices are not averaged."""
+        """The one that most of the runs are of."""
         return Counter(record.device for record in self.records).most_common(1)[0][0] if self.records else ""
-
-    @property
-    def seconds(self) -> float | None:
-        """Of training, on average over the runs on `device`."""
-        times = [record.train_seconds for record in self.records if record.device == self.device]
-        return statistics.mean(times) if times else None
 
     def mean(self, name: str) -> float | None:
         """Of a field of the records; None where nothing finished."""
@@ -63,11 +58,25 @@ class Row:
 
 
 def row_of(entry: Entry, profile: str, records: Iterable[Record]) -> Row:
-    """What the records say about one network. Where a seed was run twice, the last one counts."""
+    """What the records say about one network, each seed once.
+
+    Where a seed was run twice on a device, the last run counts; where it was run on two, that on the device of most
+    seeds: rows are compared, and on another device the same seed is another run. A run that diverged stays told, also
+    where another device carried its seed to the end.
+    """
     plan = entry.plan(PROFILES[profile], seed=0)
-    mine = {record.seed: record for record in records if plan.same_settings(record)}
-    finished = tuple(mine[seed] for seed in sorted(mine) if mine[seed].status == "finished")
-    return Row(entry=entry, profile=profile, records=finished, diverged=len(mine) - len(finished))
+    last = {(record.device, record.seed): record for record in records if plan.same_settings(record)}
+    finished = [record for record in last.values() if record.status == "finished"]
+    seeds_on = Counter(record.device for record in last.values())
+    # Of several devices with as many seeds, the one that was used last: `last` is in the order of the records.
+    order = list(dict.fromkeys(record.device for record in finished))
+    chosen: dict[int, Record] = {}
+    for record in sorted(finished, key=lambda record: (seeds_on[record.device], order.index(record.device))):
+        chosen[record.seed] = record
+    in_order = tuple(chosen[seed] for seed in sorted(chosen))
+    seconds = {device: statistics.mean(r.train_seconds for r in finished if r.device == device) for device in order}
+    lost = len(last) - len(finished)
+    return Row(entry=entry, profile=profile, records=in_order, diverged=lost, seconds=seconds)
 
 
 def lesson_rows(records: Iterable[Record], mechanisms: Sequence[str] = ()) -> list[Row]:
