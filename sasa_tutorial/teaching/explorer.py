@@ -21,7 +21,7 @@ from torch import Tensor
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP
 
 _HTML = Path(__file__).with_name("explorer.html")
-_MAX_BYTES = 60_000
+_MAX_BYTES = 120_000
 _LEVELS = 64
 # One printable character a weight; digits in the order of base64 for URLs: nothing in it means anything in HTML.
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -35,6 +35,8 @@ def explorer(
 ) -> "HTML":  # noqa: F821
     """The image, to be walked over with the mouse, a finger or the arrow keys; beside it the weights of that query.
 
+    It opens on the query in the middle and on its most selective head: the one whose weights have the least entropy.
+
     Each weight is stored as one of 64 levels between 0 and the largest weight of its query over all heads; all heads
     of one query share that scale.
 
@@ -46,7 +48,7 @@ def explorer(
         name: what is shown, a few words.
 
     Raises:
-        ValueError: wrong shapes, weights that are negative or not finite, or more than 60,000 bytes.
+        ValueError: wrong shapes, weights that are negative or not finite, or more than 120,000 bytes.
     """
     from IPython.display import HTML  # comes with Jupyter; the rest of the library does without
 
@@ -65,6 +67,7 @@ def _page(image: Tensor, weights: Tensor, name: str) -> str:
     colours = plt.get_cmap(POSITIVE_MAP)(np.linspace(0, 1, _LEVELS))
     data = {
         "name": name,
+        "head": _most_selective(weights),
         "shape": [heads, height, width, rows, cols],
         "local": (rows, cols) != (height, width),
         "digits": _DIGITS,
@@ -82,9 +85,17 @@ def _page(image: Tensor, weights: Tensor, name: str) -> str:
     if len(page.encode()) > _MAX_BYTES:
         raise ValueError(
             f"the explorer would have {len(page.encode()):,} bytes, more than {_MAX_BYTES:,}: {weights.numel():,} "
-            "weights are too many; show fewer heads, or a coarser map (about 42,000 weights fit)"
+            "weights are too many; show fewer heads, or a coarser map (about 100,000 weights fit)"
         )
     return page
+
+
+def _most_selective(weights: Tensor) -> int:
+    """The head with the least entropy at the query in the middle; of heads that are equal, the first."""
+    _, height, width, *_ = weights.shape
+    flat = rearrange(weights[:, height // 2, width // 2].detach().cpu().double(), "heads n m -> heads (n m)")
+    shares = flat / flat.sum(dim=1, keepdim=True).clamp(min=1e-300)
+    return int(torch.special.entr(shares).sum(dim=1).argmin())
 
 
 def _check(image: Tensor, weights: Tensor) -> None:
