@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sasa_tutorial.cli import PROFILE_NAMES
 from sasa_tutorial.experiments import planned_runs
+from sasa_tutorial.lessons import PROFILE_NAMES
 from sasa_tutorial.training.profiles import PROFILES
 from tests.conftest import script
 

@@ -100,7 +100,9 @@ def test_the_project_has_one_address():
 def test_arrows_point_one_way(file):
     room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if room not in ROOMS:  # the command line and the package itself may know all
-        assert room in ("cli", "__init__", "__main__"), f"{room} is a new room: say in ROOMS what it may know"
+        assert room in ("cli", "commands", "__init__", "__main__"), (
+            f"{room} is a new room: say in ROOMS what it may know"
+        )
         return
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         modules = []

@@ -1,4 +1,4 @@
-"""The command `sasa-tutorial selftest`; everything heavy is imported when it runs."""
+"""Whether it works on this machine."""
 
 import sys
 from pathlib import Path
