@@ -676,7 +676,10 @@ def shown(tmp_path, monkeypatch):
     """What is displayed, and the file that the records are read from: none at first."""
     file, texts = tmp_path / "records.jsonl", []
     monkeypatch.setattr("sasa_tutorial.teaching.ablations.committed_records", lambda: file)
-    monkeypatch.setattr("IPython.display.display", lambda markdown: texts.append(markdown.data))
+    monkeypatch.setattr(
+        "IPython.display.display",
+        lambda what, **options: texts.append(getattr(what, "data", None) or options["metadata"]["image/png"]["alt"]),
+    )
     return file, texts
 
 
@@ -689,7 +692,8 @@ def test_a_study_shows_table_figure_and_conclusion_of_the_records(shown):
         for run in recorded(entry, {0: 20.0, 1: 21.5, 2: 22.0}, "laptop", device="a laptop", date=str(place)):
             append_record(file, run)
     recorded_study("stem")
-    assert texts[1].count("| 21.2 ± 1.0 | 3 |") == 4 and "Here (laptop, " in texts[2]
+    assert texts[1].count("| 21.2 ± 1.0 | 3 |") == 4 and "Here (laptop, " in texts[3]
+    assert texts[2].startswith("Top-1 accuracies of the study stem") and "plain values 21.2" in texts[2]
     with pytest.raises(ValueError, match="no study is called 'steam'"):
         recorded_study("steam")
 
@@ -810,6 +814,23 @@ def test_a_shown_figure_carries_its_words(monkeypatch):
         teaching.show("Nothing.")
     with pytest.raises(ValueError, match="description"):
         teaching.show(" ")
+
+
+@pytest.mark.parametrize("draw", [teaching.relative_offsets_schematic, teaching.network_schematic])
+def test_schematics_fit_and_their_words_do_not_touch(draw):
+    figure = draw().figure
+    assert tuple(figure.get_size_inches()) <= (6, 3)
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 for box in boxes)
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+def test_the_schematic_of_offsets_computes_what_it_shows():
+    words = [text.get_text() for text in teaching.relative_offsets_schematic().texts]
+    logits = torch.tensor([[-3.0, -1, 1], [1, 0, 5], [-3, -1, 1]])
+    weights = logits.flatten().softmax(dim=0)
+    assert [word for word in words if word.startswith(".")] == [f"{weight:.2f}"[1:] for weight in weights.tolist()]
 
 
 def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():

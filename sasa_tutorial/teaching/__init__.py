@@ -28,6 +28,7 @@ from sasa_tutorial.teaching.network_figures import (
     cost_of_groups,
     growth,
     matches_over_constants,
+    network_schematic,
     printed_and_counted,
 )
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
@@ -39,6 +40,7 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
     kernels_of_colours,
     logit_parts,
     moved_differences,
+    relative_offsets_schematic,
     sharper_and_sharper,
 )
 from sasa_tutorial.teaching.roofline_figures import (

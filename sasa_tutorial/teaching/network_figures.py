@@ -9,12 +9,56 @@ import matplotlib.pyplot as plt
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
 
 _MARKERS = "os^Dv"
+
+
+def network_schematic() -> Axes:
+    """ResNet-50 as four groups of blocks, and one block opened: a convolution or attention between two 1x1 layers."""
+    ax = plt.subplots(figsize=(6, 3))[1]  # one unit is a tenth of an inch
+    ax.set(xlim=(0, 60), ylim=(30, 0))
+    ax.axis("off")
+    small, name = {"fontsize": 7.5, "color": "#444444", "ha": "center"}, {"fontsize": 8.5, "ha": "center"}
+    _box(ax, (0.5, 2.5), (5, 7), "stem", QUIET)
+    left, middle = 7.4, 6.0
+    for group, blocks in enumerate((3, 4, 6, 3), 1):
+        height = 9.5 - 1.6 * group
+        for block in range(blocks):
+            colour = ACCENT if (group, block) == (2, 1) else "#B9D9CE"
+            place = left + 1.9 * block, middle - height / 2
+            ax.add_patch(Rectangle(place, 1.5, height, facecolor=colour, edgecolor="none"))
+        centre = left + 0.95 * blocks - 0.2
+        ax.text(centre, 11.6, f"group {group}", weight="bold", **name)
+        size = f"{64 * 2 ** (group - 1)} channels, {56 // 2 ** (group - 1)}²"
+        ax.text(centre, 13.3, size, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, **small)
+        left += 1.9 * blocks + (4.7 if group < 4 else 2)
+    _box(ax, (left, 3.5), (5.2, 5), "classes", QUIET)
+    opened = 7.4 + 3 * 1.9 + 4.7 + 1.9  # the second block of group 2
+    for corner, end in ((opened, 3), (opened + 1.5, 57)):
+        ax.plot([corner, end], [middle + 3.2, 17.2], color=ACCENT, linewidth=0.8, alpha=0.6, zorder=0)
+    ax.add_patch(Rectangle((3, 17.2), 54, 12.3, facecolor="white", edgecolor=ACCENT, linewidth=1.2))
+    _box(ax, (8, 21.6), (7.5, 6), "1x1\n4c → c", QUIET)
+    _box(ax, (20, 20.1), (19, 3.6), "3x3 convolution   9c²", MECHANISM_COLOURS["convolution"])
+    _box(ax, (20, 25.3), (19, 3.6), "7x7 attention   3c² + 105c", MECHANISM_COLOURS["relative_offsets"])
+    _box(ax, (43.5, 21.6), (7.5, 6), "1x1\nc → 4c", QUIET)
+    ax.text(29.5, 24.5, "or", va="center", **small)
+    for start, end in ((4, 8), (15.5, 20), (39, 43.5), (51, 56.5)):
+        ax.annotate("", (end, 24.6), (start, 24.6), arrowprops={"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2})
+    ax.plot([5.3, 5.3, 53.3, 53.3], [24.6, 18.9, 18.9, 24.2], color=QUIET, linewidth=1.2)
+    ax.text(29.5, 18.6, "shortcut", va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, **small)
+    ax.text(53.3, 24.6, "+", va="center", bbox={"facecolor": "white", "edgecolor": QUIET, "boxstyle": "circle"}, **name)
+    return ax
+
+
+def _box(ax: Axes, corner: tuple[float, float], size: tuple[float, float], words: str, colour: str) -> None:
+    style = {"boxstyle": "round,pad=0,rounding_size=0.6", "facecolor": "white", "edgecolor": colour, "linewidth": 1.5}
+    ax.add_patch(FancyBboxPatch(corner, *size, **style))
+    ax.text(corner[0] + size[0] / 2, corner[1] + size[1] / 2, words, ha="center", va="center", fontsize=8.5)
 
 
 def printed_and_counted(
@@ -64,7 +108,9 @@ def matches_over_constants(
         total: how many numbers there are; the pairs that match most are outlined.
         marked: the pair to mark with a cross in the first panel.
     """
-    figure, axes = plt.subplots(1, len(matches), figsize=(6, 2.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(matches), figsize=(min(6, 1.9 + 1.7 * len(matches)), 2.9), sharey=True, squeeze=False
+    )
     steps = BoundaryNorm([count - 0.5 for count in range(total // 2, total + 2)], 256, extend="min")
     edges = [float(per_logit[0]), float(per_logit[-1]), float(per_norm[0]), float(per_norm[-1])]
     for ax, (name, counts) in zip(axes[0], matches.items(), strict=True):

@@ -6,14 +6,89 @@ Each takes data and returns Axes; none trains, shows or keeps anything.
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
+
+_RED, _BLUE, _GREYS = "#E24A33", "#3B6FD4", ("#D9D9D9", "#CFCFCF", "#DFDFDF", "#D4D4D4")
+_HEAVY, _LIGHT = {"fontsize": 9, "weight": "bold"}, {"fontsize": 8, "color": "#444444"}
+
+
+def relative_offsets_schematic() -> Axes:
+    """The mechanism on one window: content cannot choose between two blue neighbours, the offsets can.
+
+    Logits and weights are worked out, not drawn by hand: q·k + (row + column), then the softmax.
+    """
+    content, row, col = torch.zeros(3, 3), torch.tensor([-1.0, 0.0, -1.0]), torch.tensor([-2.0, 0.0, 2.0])
+    content[1, 0] = content[1, 2] = 3.0
+    offsets = rearrange(row, "kh -> kh 1") + rearrange(col, "kw -> 1 kw")
+    weights = (content + offsets).flatten().softmax(dim=0).unflatten(0, (3, 3))
+    ax = plt.subplots(figsize=(6, 3))[1]  # one unit is a tenth of an inch
+    ax.set(xlim=(0, 60), ylim=(30.5, 0.5))
+    ax.axis("off")
+    pixels = [[_GREYS[(3 * i + 5 * j) % 4] for j in range(6)] for i in range(7)]
+    pixels[3][1], pixels[3][2], pixels[3][3] = _BLUE, _RED, _BLUE
+    _cells(ax, (1, 9), 2.1, pixels)
+    _outline(ax, (1 + 2.1, 9 + 4.2), 6.3)
+    ax.text(7.3, 7.6, "image", ha="center", **_HEAVY)
+    ax.text(7.3, 26.2, "red asks:\nwhere is blue?", ha="center", va="top", **_LIGHT)
+    for values, corner in ((content, (21, 3.2)), (offsets, (21, 19.2))):
+        _numbers(ax, corner, 2.9, values, SIGNED_MAP, Normalize(-5, 5))
+    ax.text(25.35, 2.2, "q·k   what is there", ha="center", **_HEAVY)
+    ax.text(23.6, 14.9, "q·r   in which direction", ha="center", **_HEAVY)
+    _numbers(ax, (17.6, 19.2), 2.9, row[:, None], SIGNED_MAP, Normalize(-5, 5))
+    _numbers(ax, (21, 15.8), 2.9, col[None], SIGNED_MAP, Normalize(-5, 5))
+    ax.text(25.35, 28.1, "row + column", ha="center", va="top", **_LIGHT)
+    _numbers(ax, (38.2, 11.2), 2.9, weights, POSITIVE_MAP, Normalize(0, 1))
+    ax.text(42.55, 10.2, "weights", ha="center", **_HEAVY)
+    ax.text(42.55, 20.8, "right, not left", ha="center", va="top", **_LIGHT)
+    _cells(ax, (55, 14), 3.1, [[_BLUE]])
+    _outline(ax, (55, 14), 3.1)
+    ax.text(56.55, 12.8, "output", ha="center", **_HEAVY)
+    ax.text(56.55, 18.4, "mostly the\nblue on the\nright", ha="center", va="top", **_LIGHT)
+    for start, end in (((14.2, 13.8), (20.3, 8.5)), ((14.2, 17.3), (17.1, 21)), ((30.3, 8.5), (37.6, 14.2))):
+        _arrow(ax, start, end)
+    _arrow(ax, (30.3, 22.5), (37.6, 17))
+    _arrow(ax, (47.5, 15.55), (54.3, 15.55))
+    ax.text(35.1, 15.6, "sum,\nsoftmax", ha="center", va="center", **_LIGHT)
+    ax.text(50.8, 14.9, "weighted\nsum of v", ha="center", **_LIGHT)
+    return ax
+
+
+def _cells(ax: Axes, corner: tuple[float, float], side: float, colours: Sequence[Sequence[str]]) -> None:
+    for i, line in enumerate(colours):
+        for j, colour in enumerate(line):
+            place = corner[0] + j * side, corner[1] + i * side
+            ax.add_patch(Rectangle(place, side, side, facecolor=colour, edgecolor="white", linewidth=0.8))
+
+
+def _numbers(
+    ax: Axes, corner: tuple[float, float], side: float, values: Float[Tensor, "rows cols"], scale: str, norm: Normalize
+) -> None:
+    """Cells in the colours of their values, which stand in them."""
+    colours = plt.get_cmap(scale)(norm(values.numpy()))
+    _cells(ax, corner, side, colours)
+    for i, line in enumerate(values.tolist()):
+        for j, value in enumerate(line):
+            bright = colours[i, j, :3] @ (0.3, 0.59, 0.11) > 0.5
+            said = f"{value:.2f}".lstrip("0") if scale == POSITIVE_MAP else f"{value:+.0f}" if value else "0"
+            middle = corner[0] + (j + 0.5) * side, corner[1] + (i + 0.5) * side
+            ax.text(*middle, said, ha="center", va="center", fontsize=7, color="black" if bright else "white")
+
+
+def _outline(ax: Axes, corner: tuple[float, float], side: float) -> None:
+    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=ACCENT, linewidth=2, zorder=3))
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.4})
 
 
 def halves_make_a_square(row: Float[Tensor, " kh"], col: Float[Tensor, " kw"]) -> list[Axes]:
