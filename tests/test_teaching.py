@@ -557,6 +557,34 @@ def test_maps_of_queries_stand_beside_each_other():
         assert all(torch.allclose(drawn(ax), weights) for ax, weights in zip(panels, expected, strict=True))
 
 
+def test_maps_of_a_head_share_a_scale_if_asked():
+    maps = {"eye": softmax(2, 3, 4, 5), "sky": softmax(2, 3, 4, 5)}
+    places = {"eye": (1, 1), "sky": (0, 4)}
+    _, *rows = maps_of_queries(picture(8, 10), maps, places, ("a", "b", "c"), one_scale=True)
+    for head, panels in enumerate(rows):
+        largest = max(float(ways[head].max()) for ways in maps.values())
+        assert all(ax.images[0].get_clim() == pytest.approx((0, largest)) for ax in panels)
+
+
+def test_two_questions_share_one_scale_and_pixels_have_shapes():
+    kinds, wanted = torch.arange(6).reshape(2, 3) % 4, torch.tensor([[[0.0, 1, 0], [1, 1, 0]]] * 2)
+    (whole,), *rows = teaching.two_questions(picture(2, 3), kinds, wanted, {"a layer": wanted / 2})
+    assert sum(len(line.get_xdata()) for line in whole.lines) == 6
+    assert len({line.get_marker() for line in whole.lines}) == 4
+    for row, panels in enumerate(rows):
+        assert torch.allclose(drawn(panels[0]), wanted[row]) and torch.allclose(drawn(panels[1]), wanted[row] / 2)
+        assert all(ax.images[0].get_clim() == (0, 1) for ax in panels)
+
+
+def test_the_schematic_of_the_augmented_layer_fits():
+    ax = teaching.augmented_convolution_schematic()
+    assert tuple(ax.figure.get_size_inches()) <= (6, 3)
+    assert {"content", "row", "column", "weights"} <= {text.get_text() for text in ax.texts}
+    ax.figure.canvas.draw()
+    frame = ax.get_window_extent()
+    assert all(frame.x0 - 1 <= t.get_window_extent().x0 and t.get_window_extent().x1 <= frame.x1 + 6 for t in ax.texts)
+
+
 def test_preferences_are_centred_and_share_one_scale():
     rows = {"start": torch.randn(2, 3, 3) + 5, "trained": 4 * torch.randn(2, 3, 3)}
     grid = preferences_of_heads(rows)

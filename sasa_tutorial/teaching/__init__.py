@@ -4,7 +4,12 @@ from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
-from sasa_tutorial.teaching.augmented_convolution_figures import one_factor_or_many, skew_steps, two_questions
+from sasa_tutorial.teaching.augmented_convolution_figures import (
+    augmented_convolution_schematic,
+    one_factor_or_many,
+    skew_steps,
+    two_questions,
+)
 from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times, time_per_pixel, training_speed
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (

@@ -85,6 +85,8 @@ def maps_of_queries(
     maps: Mapping[str, Float[Tensor, "heads parts h w"]],
     queries: Mapping[str, tuple[int, int]],
     parts: Sequence[str],
+    *,
+    one_scale: bool = False,
 ) -> list[list[Axes]]:
     """What some queries take from the whole map, by head: side by side for each query, one row a head.
 
@@ -96,6 +98,7 @@ def maps_of_queries(
         maps: for each query, by name, weights that sum to 1 over the map, made in several ways.
         queries: row and column in the map, by the same names. Names begin with different letters.
         parts: the ways, as titles.
+        one_scale: for all maps of a head, from 0 to the largest weight among them.
 
     Returns:
         The panel of the image alone, then one row of panels for each head.
@@ -115,10 +118,11 @@ def maps_of_queries(
     rows = [[whole]]
     for head in range(heads):
         panels = []
+        end = max(float(ways[head].max()) for ways in maps.values()) if one_scale else None
         for name, ways in maps.items():
             for part, weights in zip(parts, ways[head].detach().cpu(), strict=True):
                 ax = figure.add_subplot(grid[head, 1 + len(panels)])
-                matrix(weights, signed=False, rows="", cols=_effective(weights), ax=ax)
+                matrix(weights, signed=False, limit=end, rows="", cols=_effective(weights), ax=ax)
                 ax.xaxis.label.set_size(7)
                 ax.xaxis.labelpad = 1
                 if head == 0:
