@@ -44,6 +44,18 @@ def published_and_ours(study: Study, comparisons: Sequence[Comparison]) -> list[
     return list(axes[0])
 
 
+def in_words(study: Study, comparisons: Sequence[Comparison]) -> str:
+    """The figure of a study for those who cannot see it: how many networks, the lowest and the highest."""
+    ours = {c.row.entry.label: mean for c in comparisons if (mean := c.row.mean(study.metric)) is not None}
+    published = {c.row.entry.label: c.row.entry.published for c in comparisons if c.row.entry.published is not None}
+    words = f"{METRIC_WORDS[study.metric]} of the study's networks, one a row, dots for runs and diamonds for means"
+    for whose, values in (("ours", ours), ("published", published)):
+        if values:
+            low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+            words += f"; {whose} from {values[low]:.1f} % ({low}) to {values[high]:.1f} % ({high})"
+    return words + "."
+
+
 def _draw_published(ax: Axes, study: Study, entries: Sequence[Entry]) -> list[float]:
     """The published accuracies; returns what must be inside the limits."""
     values = []

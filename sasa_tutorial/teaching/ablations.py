@@ -21,7 +21,7 @@ from sasa_tutorial.experiments.result_tables import (
 )
 from sasa_tutorial.experiments.studies import STUDIES, studies_named
 from sasa_tutorial.experiments.study import Study
-from sasa_tutorial.teaching.ablation_figures import published_and_ours
+from sasa_tutorial.teaching.ablation_figures import in_words, published_and_ours
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import Record, committed_records, read_records
@@ -44,7 +44,7 @@ def recorded_study(name: str) -> None:
         return
     _show(markdown(comparison_table(chosen, found)))
     published_and_ours(chosen, found)
-    show(_words(chosen, found))
+    show(in_words(chosen, found))
     _show(conclusion(chosen, found, known))
 
 
@@ -107,12 +107,6 @@ def recorded_trials() -> None:
         if found := compare(one, records, profile):
             text += [f"**{profile}**: {one.question}", markdown(tried_table(one, found))]
     _show("\n\n".join(text) or NOT_RUN)
-
-
-def _words(study: Study, found: Sequence[Comparison]) -> str:
-    """The figure of a study for those who cannot see it."""
-    means = (f"{c.row.entry.label} {c.row.mean(study.metric):.1f}" for c in found if c.row.n)
-    return f"Top-1 accuracies of the study {study.name}, published and ours; our means in percent: {', '.join(means)}."
 
 
 def _pair(found: Comparison) -> tuple[str, str]:
