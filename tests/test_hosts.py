@@ -327,7 +327,6 @@ FLOAT64_ON_THE_CPU = {
     "kernels/native/projected.py",
     "layers/resizing.py",
     "precision.py",
-    "teaching/attention_stem_figures.py",
     "teaching/explorer.py",
 }
 

@@ -876,3 +876,73 @@ def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():
     assert 0.4 < teaching.share_right(teaching.learn(torch.nn.Linear(2, 2), coin, steps=100), coin) < 0.6
     with pytest.raises(ValueError, match="steps"):
         teaching.learn(torch.nn.Linear(2, 2), sign, steps=0)
+
+
+def test_the_stem_is_drawn_with_its_parts_inside_the_picture():
+    ax = teaching.attention_stem_schematic()
+    width, height = ax.figure.get_size_inches()
+    words = texts(ax)
+    assert width <= 6 and height <= 3 and {"4 × 4 raw pixels", "16 weighted sums", "max", "output"} <= set(words)
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= ax.figure.bbox.width and box.y1 <= ax.figure.bbox.height
+
+
+def test_the_middle_of_a_window_is_the_pixel_shown_alone():
+    image = picture(12, 14)
+    _, alone, around = teaching.same_colour_windows(image, {"here": (5, 6), "there": (4, 8)}, reach=2)
+    for one, many, (i, j) in zip(alone, around, ((5, 6), (4, 8)), strict=True):
+        assert drawn(many).shape == (5, 5, 3) and torch.equal(drawn(many)[2, 2], image[:, i, j])
+        assert torch.equal(drawn(one)[0, 0], image[:, i, j])
+
+
+def test_a_block_and_its_mirror_image_have_one_mean_until_places_count():
+    block = torch.tensor([-0.4, -0.4, 0.4, 0.4]).expand(4, 4)
+    signs = {"all": torch.ones(4, 4), "by place": torch.tensor([-1.0, -1.0, 1.0, 1.0]).expand(4, 4)}
+    grid = teaching.mirrored_blocks({"block": block, "mirror": -block}, signs)
+    assert [[texts(row[place])[0] for place in (2, 4)] for row in grid] == [["0.0", "0.4"], ["0.0", "-0.4"]]
+
+
+def test_arrows_point_to_the_lighter_half():
+    _, ax = teaching.edge_mosaic(picture(8, 8), [["left", "right"], ["upper", "lower"]])
+    ends = [patch._posA_posB for patch in ax.patches if hasattr(patch, "_posA_posB")]
+    steps = [(round(head[0] - tail[0]), round(head[1] - tail[1])) for tail, head in ends]
+    assert steps == [(-2, 0), (2, 0), (0, -2), (0, 2)]
+
+
+def test_edges_stand_beside_the_image_in_two_rows():
+    answers = {"one": torch.randn(2, 3, 4), "other": torch.randn(2, 3, 4)}
+    _, upper, lower = teaching.edges_in_image(picture(12, 16), answers)
+    for place, maps in enumerate(answers.values()):
+        assert torch.equal(drawn(upper[place]), maps[0]) and torch.equal(drawn(lower[place]), maps[1])
+
+
+def test_a_pixel_fades_as_the_share_of_a_matrix_falls():
+    shares, image = torch.zeros(2, 2, 2), picture(4, 6)
+    shares[0, 0], shares[1, 1] = 1, 1  # upper rows of the blocks, lower rows
+    ((first, second),) = teaching.parts_of_matrices(image, {"network": shares})
+    colours = image.permute(1, 2, 0) / 255
+    assert torch.allclose(drawn(first)[::2].float(), colours[::2], atol=1e-6) and (drawn(first)[1::2] == 1).all()
+    assert torch.allclose(drawn(second)[1::2].float(), colours[1::2], atol=1e-6) and (drawn(second)[::2] == 1).all()
+
+
+def test_shares_and_weights_of_a_stem_are_drawn_on_a_scale_to_one():
+    for ax, wanted in (
+        (teaching.mixture_shares(shares := softmax(4, 2, 2, over=1))[1], shares[1]),
+        (teaching.shares_over_image({"block": (share := torch.rand(8, 9))})[0], share),
+        (teaching.weights_in_block({"head": (weights := softmax(4, 4, over=1))})[0], weights),
+    ):
+        assert torch.allclose(drawn(ax), wanted, atol=0.0051) and ax.images[0].get_clim() == (0, 1)
+
+
+def test_weights_in_blocks_become_windows_that_end_with_the_block():
+    weights = torch.rand(HEADS, 2, 3, 4, 4)
+    windows = teaching.windows_of_blocks(weights)
+    assert windows.shape == (HEADS, 4, 6, 3, 3)
+    assert torch.allclose(windows.sum(dim=(3, 4))[:, 1, 2], weights[:, 0, 1, 2].sum(dim=-1))
+    # The lower left pixel of the block in row 0 and column 1: its right neighbour, and the one above.
+    assert torch.equal(windows[:, 1, 2, 1, 2], weights[:, 0, 1, 2, 3])
+    assert torch.equal(windows[:, 1, 2, 0, 1], weights[:, 0, 1, 2, 0])
+    assert (windows[:, 1, 2, 2] == 0).all() and (windows[:, 1, 2, :, 0] == 0).all()
+    with pytest.raises(ValueError, match="got 3 pixels"):
+        teaching.windows_of_blocks(torch.rand(1, 1, 1, 3, 3))

@@ -3,7 +3,18 @@
 from sasa_tutorial.teaching.ablation_figures import published_and_ours
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
-from sasa_tutorial.teaching.attention_stem_figures import mixture_shares, signed_maps, what_a_pixel_knows
+from sasa_tutorial.teaching.attention_stem_figures import (
+    attention_stem_schematic,
+    edge_mosaic,
+    edges_in_image,
+    mirrored_blocks,
+    mixture_shares,
+    parts_of_matrices,
+    same_colour_windows,
+    shares_over_image,
+    weights_in_block,
+    windows_of_blocks,
+)
 from sasa_tutorial.teaching.augmented_convolution_figures import (
     augmented_convolution_schematic,
     one_factor_or_many,
@@ -22,11 +33,7 @@ from sasa_tutorial.teaching.convolution_figures import (
 from sasa_tutorial.teaching.explorer import explorer
 from sasa_tutorial.teaching.external_attention_figures import pictures_and_maps, use_of_slots
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
-from sasa_tutorial.teaching.global_attention_figures import (
-    answers_to_shuffled,
-    logits_to_weights,
-    weights_and_one_row,
-)
+from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
 from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
 from sasa_tutorial.teaching.network_figures import (
     cost_and_accuracy,

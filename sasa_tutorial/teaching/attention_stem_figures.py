@@ -1,43 +1,302 @@
-"""Figures of the lesson on the attention stem: what a pixel knows, shares of a mixture, signed answers side by side.
+"""Figures of the lesson on the attention stem: the mechanism, what a pixel lacks, shares of a mixture, signed answers.
 
 Each takes data and returns Axes; none trains, shows or keeps anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange, repeat
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
+
+_MATRICES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of Okabe and Ito: one for each value matrix
+_CELL = 0.2  # inches, of a grid in the schematic
 
 
-def what_a_pixel_knows(
-    own: Float[Tensor, " pixels"], neighbour: Float[Tensor, " pixels"], edge: Float[Tensor, " pixels"]
-) -> list[Axes]:
-    """How often a brightness meets the brightness of the next pixel, and how often it meets an edge.
+def attention_stem_schematic() -> Axes:
+    """The whole stem on one block of 4 x 4 pixels: values mixed by place, weights, weighted sums, the largest of them.
+
+    All numbers are computed: a dark left and a light right half, four matrices in the four quarters (minus brightness
+    on the left, plus brightness on the right), weights that fall off with the distance from the query.
+    """
+    figure = plt.figure(figsize=(6, 2.9), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 6), ylim=(0, 2.9))
+    ax.axis("off")
+    noise = np.random.default_rng(3).normal(0, 0.08, (4, 4))
+    light = np.array([-0.55, -0.5, 0.5, 0.55]) + noise  # of the pixels, 0 for the mean
+    tint = np.array([0.95, 1.0, 0.8])  # greenish yellow where it is light
+    pixels = np.clip((0.5 + 0.45 * light)[..., None] * tint + np.array([0.0, 0.0, 0.12]), 0, 1)
+    side = 1 / (1 + np.exp(-2.5 * np.array([-1.5, -0.5, 0.5, 1.5])))  # how much of "right" or of "lower"
+    shares = np.array([(1 - side)[:, None] * (1 - side), (1 - side)[:, None] * side, side[:, None] * (1 - side)])
+    shares = np.concatenate([shares, (side[:, None] * side)[None]])
+    colours = np.array([plt.matplotlib.colors.to_rgb(colour) for colour in _MATRICES])
+    values = (shares * np.array([-1, 1, -1, 1])[:, None, None]).sum(axis=0) * light
+    places = np.array(list(product(range(4), repeat=2)))
+    distance = np.square(places[:, None] - places[None]).sum(axis=-1)
+    weights = np.exp(-0.12 * distance)
+    weights /= weights.sum(axis=1, keepdims=True)
+    answers = (weights @ values.ravel()).reshape(4, 4)
+    query = (1, 1)
+
+    blue_red, sequential = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
+    seen = weights[query[0] * 4 + query[1]].reshape(4, 4)
+    _grid(ax, (0.15, 1.05), pixels, "4 × 4 raw pixels", query=query)
+    _grid(ax, (1.7, 1.82), np.einsum("mab,mc->abc", shares, colours), "a matrix for each place")
+    _grid(ax, (3.0, 1.82), blue_red(0.5 + 0.45 * values / np.abs(values).max()), "values $\\tilde{v}$")
+    _grid(ax, (3.0, 0.28), sequential(seen / seen.max()), "weights of one query", query=query, below=True)
+    _grid(ax, (4.3, 1.05), blue_red(0.5 + 0.45 * answers / np.abs(values).max()), "16 weighted sums", query=query)
+    largest = blue_red(0.5 + 0.45 * answers.max() / np.abs(values).max())
+    ax.add_patch(Rectangle((5.55, 1.275), 0.35, 0.35, facecolor=largest, edgecolor="black", linewidth=0.8))
+    ax.text(5.725, 1.68, "output", ha="center", fontsize=8)
+    for m, colour in enumerate(_MATRICES):
+        x, y = 1.1 + 0.3 * (m % 2), 2.24 - 0.2 * (m // 2)
+        ax.text(x, y, f"$W^{m + 1}$", fontsize=9, color=colour, ha="center", weight="bold")
+    ax.text(1.25, 2.46, "mixed by $p$:", fontsize=8, ha="center")
+    _arrow(ax, (1.5, 2.2), (1.67, 2.2), "")
+    _arrow(ax, (0.98, 1.5), (2.96, 1.92), "", bend=0.3)
+    _arrow(ax, (2.53, 2.22), (2.97, 2.22), "times\npixel")
+    _arrow(ax, (0.98, 1.3), (2.96, 0.68), "", bend=0.15)
+    ax.text(1.5, 0.66, "softmax of\nq·k + q·r", fontsize=8, ha="center", va="center")
+    _arrow(ax, (3.84, 2.1), (4.27, 1.7), "")
+    _arrow(ax, (3.84, 0.85), (4.27, 1.25), "")
+    ax.text(3.98, 1.47, "times,\nsum", fontsize=8, ha="center", va="center")
+    _arrow(ax, (5.13, 1.45), (5.53, 1.45), "max")
+    return ax
+
+
+def _grid(
+    ax: Axes,
+    corner: tuple[float, float],
+    colours: np.ndarray,
+    title: str,
+    *,
+    query: tuple[int, int] | None = None,
+    below: bool = False,
+) -> None:
+    """4 x 4 coloured cells with their lower left corner at `corner`; the query's cell is framed."""
+    left, bottom = corner
+    for (i, j), colour in ((index, colours[index]) for index in np.ndindex(4, 4)):
+        place = (left + j * _CELL, bottom + (3 - i) * _CELL)
+        ax.add_patch(Rectangle(place, _CELL, _CELL, facecolor=colour, edgecolor="white", linewidth=0.8))
+    if query is not None:
+        place = (left + query[1] * _CELL, bottom + (3 - query[0]) * _CELL)
+        halo = [withStroke(linewidth=3, foreground="white")]
+        ax.add_patch(Rectangle(place, _CELL, _CELL, fill=False, edgecolor=ACCENT, linewidth=1.6, path_effects=halo))
+    y = bottom - 0.05 if below else bottom + 4 * _CELL + 0.05
+    ax.text(left + 2 * _CELL, y, title, ha="center", va="top" if below else "bottom", fontsize=8)
+
+
+def _arrow(
+    ax: Axes, tail: tuple[float, float], head: tuple[float, float], words: str, *, bend: float = 0, above: float = 0.04
+) -> None:
+    style = f"arc3,rad={bend}"
+    arrow = FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=9, color=QUIET, linewidth=1.2)
+    arrow.set_connectionstyle(style)
+    ax.add_patch(arrow)
+    if words:
+        x, y = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
+        ax.text(x, y + above, words, ha="center", va="bottom", fontsize=8)
+
+
+def same_colour_windows(
+    image: UInt8[Tensor, "3 H W"], places: Mapping[str, tuple[int, int]], *, reach: int = 3
+) -> list[list[Axes]]:
+    """Pixels of one colour: framed in the image, alone, and in the window around each.
 
     Args:
-        own: brightness of pixels, from 0 to 1.
-        neighbour: brightness of the pixel to the right of each.
-        edge: signed answer of an edge detector at each.
+        image: red, green, blue.
+        places: row and column of the pixels, by name.
+        reach: of a window to each side, in pixels.
     """
-    _, axes = plt.subplots(1, 2, figsize=(6, 2.5))
-    reach = float(edge.abs().max())
-    for ax, other, label, low, high in (
-        (axes[0], neighbour, "brightness of its right neighbour", 0.0, 1.0),
-        (axes[1], edge, "left-to-right edge at the pixel", -reach, reach),
-    ):
-        both = torch.stack((own, other), dim=1).cpu().double()
-        limits = [0.0, 1.0, low, high]
-        table, _ = torch.histogramdd(both, bins=[48, 48], range=limits)
-        ax.imshow(table.T.numpy(), origin="lower", extent=limits, aspect="auto", cmap=POSITIVE_MAP)
-        ax.set(xlabel="brightness of a pixel", ylabel=label)
-    axes[1].axhline(0, color="white", linewidth=0.8, linestyle=":")
+    shown = rearrange(image.cpu(), "c h w -> h w c").numpy()
+    figure = plt.figure(figsize=(5.6, 2.7))
+    grid = figure.add_gridspec(2, 1 + len(places), width_ratios=[2.1] + [1] * len(places))
+    whole = figure.add_subplot(grid[:, 0])
+    whole.imshow(shown)
+    rows = [[whole], [], []]
+    halo = [withStroke(linewidth=3, foreground="white")]
+    for column, (name, (i, j)) in enumerate(places.items()):
+        corner = (j - reach - 0.5, i - reach - 0.5)
+        whole.add_patch(Rectangle(corner, 2 * reach + 1, 2 * reach + 1, fill=False, color=ACCENT, path_effects=halo))
+        style = {"fontsize": 9, "weight": "bold", "ha": "left", "va": "bottom", "path_effects": halo, "color": ACCENT}
+        whole.text(j + reach + 1, i - reach, chr(ord("A") + column), **style)
+        alone, around = (figure.add_subplot(grid[row, 1 + column]) for row in (0, 1))
+        alone.imshow(shown[i : i + 1, j : j + 1])
+        alone.set_title(f"{chr(ord('A') + column)}: one pixel", fontsize=8)
+        around.imshow(shown[i - reach : i + reach + 1, j - reach : j + reach + 1])
+        around.add_patch(
+            Rectangle((reach - 0.5,) * 2, 1, 1, fill=False, color=ACCENT, linewidth=1.6, path_effects=halo)
+        )
+        around.set_title(name, fontsize=8)
+        rows[1].append(alone)
+        rows[2].append(around)
+    for ax in (ax for row in rows for ax in row):
+        _quiet(ax)
+    return rows
+
+
+def mirrored_blocks(
+    blocks: Mapping[str, Float[Tensor, "rows cols"]], signs: Mapping[str, Float[Tensor, "rows cols"]]
+) -> list[list[Axes]]:
+    """What each block becomes under values of several kinds: the values, and their mean in a cell of its own.
+
+    Args:
+        blocks: brightness of the pixels, 0 for the mean of the data, by name: one row of panels each.
+        signs: what the value matrix of every place does to brightness, by name: two columns of panels each.
+    """
+    end = max(float(block.abs().max()) for block in blocks.values())
+    figure, grid = plt.subplots(
+        len(blocks), 1 + 2 * len(signs), figsize=(5.8, 2.6), width_ratios=[1] + [1, 0.42] * len(signs), squeeze=False
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    for panels, (name, block) in zip(grid, blocks.items(), strict=True):
+        panels[0].imshow(block.numpy(), cmap="gray", vmin=-1.2 * end, vmax=1.2 * end)
+        _lines(panels[0], block)
+        panels[0].set_ylabel(name, fontsize=8)
+        for place, sign in enumerate(signs.values()):
+            values, answer = panels[1 + 2 * place : 3 + 2 * place]
+            matrix(sign * block, limit=1.4 * end, rows="", cols="", numbers=True, ax=values)
+            _lines(values, block)
+            mean = round(float((sign * block).mean()), 2) + 0.0
+            matrix(torch.tensor([[mean]]), limit=1.4 * end, rows="", cols="", ax=answer)
+            strong = abs(mean) > 0.84 * end
+            answer.text(0, 0, f"{mean:.1f}", ha="center", va="center", fontsize=8, color="white" if strong else "black")
+    grid[0, 0].set_title("pixels", fontsize=8)
+    for place, name in enumerate(signs):
+        grid[0, 1 + 2 * place].set_title(name, fontsize=8)
+        grid[0, 2 + 2 * place].set_title("mean", fontsize=8)
+    for ax in grid.flat:
+        _quiet(ax)
+    return grid.tolist()
+
+
+def edge_mosaic(image: UInt8[Tensor, "3 H W"], lighter: Sequence[Sequence[str]]) -> list[Axes]:
+    """An image, and the same with a frame around each block and an arrow from its darker half to its lighter one.
+
+    Args:
+        image: red, green, blue.
+        lighter: for each block, row by row, which half is lighter: "left", "right", "upper" or "lower".
+    """
+    _, axes = plt.subplots(1, 2, figsize=(5, 2.5))
+    for ax in axes:
+        ax.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
+        _quiet(ax)
+    side = image.shape[1] / len(lighter)
+    steps = {"left": (-1, 0), "right": (1, 0), "upper": (0, -1), "lower": (0, 1)}
+    for (i, row), j in product(enumerate(lighter), range(len(lighter[0]))):
+        frame = {"fill": False, "edgecolor": "white", "linewidth": 1.5}
+        axes[1].add_patch(Rectangle((j * side - 0.5, i * side - 0.5), side, side, **frame))
+        x, y = (j + 0.5) * side - 0.5, (i + 0.5) * side - 0.5
+        dx, dy = (0.25 * side * step for step in steps[row[j]])
+        arrow = FancyArrowPatch((x - dx, y - dy), (x + dx, y + dy), arrowstyle="-|>", mutation_scale=12, linewidth=1.6)
+        arrow.set(color="black", path_effects=[withStroke(linewidth=3.5, foreground="white")])
+        axes[1].add_patch(arrow)
     return list(axes)
+
+
+def edges_in_image(image: UInt8[Tensor, "3 H W"], answers: Mapping[str, Float[Tensor, "2 h w"]]) -> list[list[Axes]]:
+    """The image, and for each network two maps with a sign: right against left, lower against upper.
+
+    Every map has its own scale around 0, whose ends are the highest per cent of its magnitudes.
+
+    Args:
+        image: red, green, blue.
+        answers: by name of the network, one column of panels each.
+    """
+    figure = plt.figure(figsize=(6, 2.75))
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    grid = figure.add_gridspec(2, 1 + len(answers), width_ratios=[1.15] + [1] * len(answers))
+    whole = figure.add_subplot(grid[:, 0])
+    whole.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
+    whole.set_title("photograph", fontsize=8)
+    rows = [[whole], [], []]
+    for column, (name, maps) in enumerate(answers.items()):
+        for side, words in enumerate(("right − left", "lower − upper")):
+            ax = figure.add_subplot(grid[side, 1 + column])
+            matrix(maps[side], limit=float(maps[side].abs().float().quantile(0.99)), rows="", cols="", ax=ax)
+            if side == 0:
+                ax.set_title(name, fontsize=8)
+            if column == 0:
+                ax.set_ylabel(words, fontsize=8)
+            rows[1 + side].append(ax)
+    for ax in (ax for row in rows for ax in row):
+        _quiet(ax)
+    return rows
+
+
+def weights_in_block(weights: Mapping[str, Float[Tensor, "n n"]]) -> list[Axes]:
+    """Tables of weights between the pixels of a block, on one scale from 0 to 1: who asks down, who is read across.
+
+    Args:
+        weights: by name; n = p x p pixels, row by row.
+    """
+    n = len(next(iter(weights.values())))
+    side = round(n**0.5)
+    places = [f"{a},{b}" for a, b in product(range(side), repeat=2)]
+    figure, axes = plt.subplots(1, len(weights), figsize=(6, 1.95), sharey=True, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    for ax, (name, table) in zip(axes[0], weights.items(), strict=True):
+        rounded = (table.detach().cpu() * 100).round() / 100
+        matrix(rounded, signed=False, limit=1, numbers=True, rows="", cols="pixel that is read", title=name, ax=ax)
+        ax.set(xticks=range(n), yticks=range(n), xticklabels=places, yticklabels=places)
+        ax.tick_params(length=0, labelsize=7)
+        ax.title.set_fontsize(8)
+        ax.xaxis.label.set_size(8)
+    axes[0, 0].set_ylabel("pixel that asks", fontsize=8)
+    return list(axes[0])
+
+
+def parts_of_matrices(image: UInt8[Tensor, "3 H W"], shares: Mapping[str, Float[Tensor, "m p q"]]) -> list[list[Axes]]:
+    """The image as each value matrix reads it: a pixel fades to white as the share of the matrix at its place falls.
+
+    Args:
+        image: red, green, blue; its sides are multiples of the block's.
+        shares: of each network, by name: one row of panels each.
+    """
+    mixtures, rows, cols = next(iter(shares.values())).shape
+    figure, grid = plt.subplots(len(shares), mixtures, figsize=(6, 0.25 + 1.4 * len(shares)), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04)
+    colours = rearrange(image.cpu().float() / 255, "c h w -> h w c")
+    tiles = {"hb": image.shape[1] // rows, "wb": image.shape[2] // cols}
+    for panels, (name, p) in zip(grid, shares.items(), strict=True):
+        for m, ax in enumerate(panels):
+            share = repeat(p[m].detach().cpu(), "p q -> (hb p) (wb q) 1", **tiles)
+            ax.imshow((1 - share * (1 - colours)).clamp(0, 1).numpy())
+            ax.set_title(f"matrix {m + 1}: {p[m].mean():.0%}", fontsize=8)
+            _quiet(ax)
+        panels[0].set_ylabel(name, fontsize=8)
+    return grid.tolist()
+
+
+def windows_of_blocks(weights: Float[Tensor, "heads hb wb n n"]) -> Float[Tensor, "heads h w k k"]:
+    """Weights inside blocks as windows around every query, as `explorer` takes them; 0 outside the block.
+
+    Args:
+        weights: from every pixel of a block of n = p x p pixels, row by row, to every pixel of the same block.
+
+    Raises:
+        ValueError: n is not a square.
+    """
+    heads, down, across, n, _ = weights.shape
+    block = round(n**0.5)
+    if block**2 != n:
+        raise ValueError(f"expected blocks of p x p pixels, got {n} pixels a block")
+    windows = weights.new_zeros(heads, down, block, across, block, 2 * block - 1, 2 * block - 1)
+    for i, j, a, b in product(range(block), repeat=4):
+        row, col = a - i + block - 1, b - j + block - 1
+        windows[:, :, i, :, j, row, col] = weights[..., i * block + j, a * block + b]
+    return rearrange(windows, "heads hb p wb q kh kw -> heads (hb p) (wb q) kh kw")
 
 
 def mixture_shares(shares: Float[Tensor, "m p q"]) -> list[Axes]:
@@ -55,39 +314,24 @@ def mixture_shares(shares: Float[Tensor, "m p q"]) -> list[Axes]:
     return list(axes[0])
 
 
-def signed_maps(
-    rows: Sequence[Sequence[Float[Tensor, "h w"]]],
-    titles: Sequence[str],
-    *,
-    names: Sequence[str] = (),
-    together: bool = True,
-) -> list[list[Axes]]:
-    """Maps with a sign, blue below 0 and red above, in rows.
+def shares_over_image(shares: Mapping[str, Float[Tensor, "h w"]]) -> list[Axes]:
+    """The share of one value matrix at every pixel of an image, for several ways to count places; one scale, 0 to 1."""
+    figure, axes = plt.subplots(1, len(shares), figsize=(6, 2.6), squeeze=False)
+    for ax, (name, share) in zip(axes[0], shares.items(), strict=True):
+        matrix(share, signed=False, limit=1, rows="h (pixels)", cols="w (pixels)", title=name, ax=ax)
+    figure.colorbar(axes[0, -1].images[0], ax=list(axes[0]), label="share of one matrix")
+    return list(axes[0])
 
-    Args:
-        rows: the maps of each row.
-        titles: one for each column.
-        names: one for each row, or none.
-        together: one colour scale for all, that of the first column; else each map has its own.
 
-    Raises:
-        ValueError: rows that are not as long as `titles`.
-    """
-    if any(len(row) != len(titles) for row in rows):
-        raise ValueError(f"expected {len(titles)} maps in each row, got {[len(row) for row in rows]}")
-    size = 5.7 / len(titles)
-    height, width = rows[0][0].shape
-    tall = min(len(rows) * size * height / width + 0.2 * (1 + max(title.count("\n") for title in titles)), 3)
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=(6, tall), squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    end = max(float(row[0].abs().max()) for row in rows) if together else None
-    for panels, row in zip(axes, rows, strict=True):
-        for ax, values in zip(panels, row, strict=True):
-            matrix(values, limit=end, rows="", cols="", ax=ax)
-            for spine in ax.spines.values():
-                spine.set(visible=True, color=QUIET, linewidth=0.5)
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title, fontsize=8)
-    for panels, name in zip(axes, names, strict=False):
-        panels[0].set_ylabel(name, fontsize=8)
-    return axes.tolist()
+def _lines(ax: Axes, cells: Float[Tensor, "rows cols"]) -> None:
+    """White lines between the cells."""
+    for edge in range(1, cells.shape[0]):
+        ax.axhline(edge - 0.5, color="white", linewidth=0.8)
+    for edge in range(1, cells.shape[1]):
+        ax.axvline(edge - 0.5, color="white", linewidth=0.8)
+
+
+def _quiet(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=QUIET, linewidth=0.5)
