@@ -214,9 +214,9 @@ def edges_in_image(image: UInt8[Tensor, "3 H W"], answers: Mapping[str, Float[Te
         image: red, green, blue.
         answers: by name of the network, one column of panels each.
     """
-    figure = plt.figure(figsize=(6, 2.75))
+    figure = plt.figure(figsize=(6, 2.7))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    grid = figure.add_gridspec(2, 1 + len(answers), width_ratios=[1.15] + [1] * len(answers))
+    grid = figure.add_gridspec(2, 1 + len(answers), width_ratios=[1.7] + [1] * len(answers))
     whole = figure.add_subplot(grid[:, 0])
     whole.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
     whole.set_title("photograph", fontsize=8)
