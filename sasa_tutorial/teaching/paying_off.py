@@ -39,4 +39,4 @@ def share_right(network: nn.Module, draw: Draw, *, count: int = 1000) -> float:
     """Of so many images that `learn` has not drawn, the share that a network gives the right class."""
     inputs, labels = draw(count, 1_000_003)
     with torch.no_grad():
-        return (network(inputs).argmax(dim=1) == labels).double().mean().item()
+        return (network(inputs).argmax(dim=1) == labels).float().mean().item()
