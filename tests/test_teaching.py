@@ -13,10 +13,11 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
 
-from sasa_tutorial import teaching
+from sasa_tutorial import datasets, teaching
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
 from sasa_tutorial.experiments.result_tables import NOT_RUN
+from sasa_tutorial.experiments.results import row_of
 from sasa_tutorial.experiments.studies import EXTENT, GROUPS, LARGE, LESSONS, LOGITS, SLOTS, STEM, WIDTH
 from sasa_tutorial.experiments.tried import TRIED
 from sasa_tutorial.layers import inside_image
@@ -49,6 +50,7 @@ from sasa_tutorial.teaching import (
     window_in_image,
     windows_of_queries,
 )
+from sasa_tutorial.teaching.ablation_figures import in_words
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import append_record
 from tests.test_experiments import recorded
@@ -697,6 +699,72 @@ def test_figures_of_ablations_fit_and_cut_nothing_off(chosen, amount):
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
     heights = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert all(above.y0 >= below.y1 for above, below in pairwise(heights)), "names do not touch"
+
+
+@pytest.mark.parametrize("chosen", [s for s in STUDIES if s.metric == "test_top1"], ids=lambda chosen: chosen.name)
+def test_a_study_in_words_says_the_lowest_and_the_highest(chosen):
+    records = [r for place, entry in enumerate(chosen.entries) for r in recorded(entry, {0: 70 + place, 1: 70 + place})]
+    words = in_words(chosen, compare(chosen, records, "full"))
+    assert 5 <= len(words.split()) <= 60
+    assert f"from 70.0 % ({chosen.entries[0].label}) to {69 + len(chosen.entries)}.0 %" in words
+    assert ("published" in words) == any(entry.published for entry in chosen.entries)
+
+
+def test_an_ablation_at_a_glance_has_both_networks_and_the_difference():
+    ax = teaching.ablation_schematic([57.0, 58.0, 59.0], [53.0, 54.0, 55.0], 0.7)
+    assert {"+4.0", "58.0 %", "54.0 %", "luck alone: ± 0.7", "with the part", "without it"} <= set(texts(ax))
+    assert texts(ax).count("r") == 4 and texts(ax).count("3 seeds") == 2
+
+
+def test_one_run_each_is_ranked_by_it():
+    left, right = teaching.one_run_or_ten(torch.tensor([[70.0, 74.0], [71.0, 70.0]]))
+    assert [line.get_xdata()[0] for line in left.lines] == [71.0, 70.0]
+    assert [list(line.get_xdata()) for line in right.lines] == [[71.0, 70.0], [70.5], [70.0, 74.0], [72.0]]
+
+
+def test_own_spreads_are_in_order_and_the_odd_one_stands_out():
+    ax = teaching.own_spreads(
+        {"wild": [60.0, 66.0, 63.0], "quiet": [70.0, 70.01, 70.02], "usual": [50.0, 51.0, 52.0]}, 1.0
+    )
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["quiet", "usual", "wild"]
+    points = [line for line in ax.lines if line.get_marker() in ("o", "D")]
+    assert [line.get_marker() for line in points] == ["D", "o", "D"]
+    assert [round(float(line.get_xdata()[0]), 2) for line in points] == [0.01, 1.0, 3.0]
+
+
+def test_then_and_now_share_a_scale():
+    accuracies = {"none": ([16.0, 17.0], [53.0, 54.0]), "relative": ([16.5, 16.0], [57.0, 58.0])}
+    before, after, tables = teaching.then_and_now(accuracies, ([0.99, 0.98], [0.3, 0.5, 0.6]))
+    assert before.get_ylim()[1] - before.get_ylim()[0] == after.get_ylim()[1] - after.get_ylim()[0]
+    assert [list(line.get_ydata()) for line in tables.lines] == [[0.99, 0.98], [0.3, 0.5, 0.6]]
+
+
+def test_marks_of_twins_carry_their_letters():
+    images = datasets.synthetic_cifar100(1000)
+    alike, unlike = (images.subset(images.labels == label).images[:5] for label in (90, 91))
+    panels = teaching.marked_twins(alike, unlike)
+    letters = [[text.get_text() for text in ax.texts] for ax in panels]
+    assert all(len(pair) == 2 for pair in letters)
+    assert all(a == b for a, b in letters[:5]) and all(a != b for a, b in letters[5:])
+
+
+def test_the_pixel_that_asks_is_framed_in_image_and_weights():
+    images = datasets.synthetic_cifar100(100).images[:2]
+    weights = torch.full((2, 32, 32), 1 / 1024)
+    panels = teaching.asked_by_one_pixel(images, weights, [(3, 4), (20, 9)], ("one", "other"))
+    assert [ax.get_title() for ax in panels] == ["one", "what it reads", "other", "what it reads"]
+    assert [ax.patches[0].get_xy() for ax in panels] == [(3, 2), (3, 2), (8, 19), (8, 19)]
+
+
+def test_accuracies_of_the_lessons_say_how_many_seeds():
+    records = [
+        r for place, entry in enumerate(LESSONS.entries) for r in recorded(entry, {0: 60 + place, 1: 61 + place})
+    ]
+    rows = [row_of(entry, "full", records) for entry in LESSONS.entries]
+    ax = teaching.lesson_accuracies(rows)
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names[0] == "01 convolution" and names[-1] == "07 external attention"
+    assert texts(ax)[:2] == ["60.5 %", "2"] and texts(ax)[-4:] == ["mean", "seeds", "params", "FLOPs"]
 
 
 @pytest.fixture

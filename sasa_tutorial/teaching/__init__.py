@@ -1,6 +1,12 @@
 """What the notebooks share: one style, figures, checks of answers, recorded results."""
 
-from sasa_tutorial.teaching.ablation_figures import published_and_ours
+from sasa_tutorial.teaching.ablation_figures import (
+    ablation_schematic,
+    one_run_or_ten,
+    own_spreads,
+    published_and_ours,
+    then_and_now,
+)
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
 from sasa_tutorial.teaching.attention_stem_figures import (
@@ -43,7 +49,14 @@ from sasa_tutorial.teaching.network_figures import (
     network_schematic,
     printed_and_counted,
 )
-from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
+from sasa_tutorial.teaching.overview_figures import (
+    accuracy_bars,
+    asked_by_one_pixel,
+    lesson_accuracies,
+    marked_twins,
+    predictions,
+    series_map,
+)
 from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results

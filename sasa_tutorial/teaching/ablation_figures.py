@@ -1,15 +1,20 @@
 """Figures of ablations: each takes data and returns Axes; none reads records, shows or keeps anything."""
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
 from sasa_tutorial.experiments.comparison import Comparison
 from sasa_tutorial.experiments.result_tables import METRIC_WORDS
 from sasa_tutorial.experiments.study import Entry, Study
-from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
 _ROW, _REST, _HIGHEST = 0.27, 0.66, 3.0  # inches: a row, axis and margins, a figure
 _LEAST_SPAN = 4.0  # points on an axis, however near the values are: a point is not to look like a mile
@@ -54,6 +59,152 @@ def in_words(study: Study, comparisons: Sequence[Comparison]) -> str:
             low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
             words += f"; {whose} from {values[low]:.1f} % ({low}) to {values[high]:.1f} % ({high})"
     return words + "."
+
+
+def ablation_schematic(with_part: Sequence[float], without: Sequence[float], luck: float) -> Axes:
+    """An ablation at a glance: two networks that differ in one part, their runs, and the difference of the means.
+
+    Args:
+        with_part: accuracies (percent) of the network that has the part, one a seed.
+        without: the same of the network that lacks it.
+        luck: standard deviation of the difference of the means, in points, were there nothing to find.
+    """
+    ax = plt.subplots(figsize=(6, 2.3))[1]
+    ax.set(xlim=(0, 600), ylim=(250, 22), aspect="equal")
+    ax.axis("off")
+    low = 2 * math.floor(min(*with_part, *without) / 2 - 0.5)
+    high = 2 * math.ceil(max(*with_part, *without) / 2 + 0.5)
+
+    def place(top1: float) -> float:
+        return 375 + (top1 - low) / (high - low) * 205
+
+    rows = (("with the part", 75, with_part, "relative_offsets"), ("without it", 155, without, "local_attention"))
+    for words, y, runs, name in rows:
+        _draw_network(ax, y, words, has_part=runs is with_part)
+        ax.add_patch(_arrow((292, y), (350, y)))
+        ax.text(320, y - 8, f"{len(runs)} seeds", ha="center", va="bottom", fontsize=8)
+        colour = MECHANISM_COLOURS[name]
+        ax.plot([place(run) for run in runs], [y] * len(runs), "o", color=colour, markersize=6, alpha=0.75)
+        mean = statistics.mean(runs)
+        ax.plot(place(mean), y, "D", color="black", markersize=6)
+        above = runs is with_part
+        height, side = (y - 13, "bottom") if above else (y + 13, "top")
+        ax.text(place(mean), height, f"{mean:.1f} %", ha="center", va=side, fontsize=8)
+        ax.plot([place(mean)] * 2, [y + 7 if above else y - 7, 115], ":", color=QUIET, linewidth=1)
+    ends = [place(statistics.mean(runs)) for runs in (without, with_part)]
+    ax.annotate("", (ends[1], 115), (ends[0], 115), arrowprops={"arrowstyle": "<->", "color": ACCENT, "linewidth": 1.6})
+    gap = statistics.mean(with_part) - statistics.mean(without)
+    ax.text(sum(ends) / 2, 110, f"{gap:+.1f}", ha="center", va="bottom", fontsize=10, weight="bold", color=ACCENT)
+    half = luck * 205 / (high - low)
+    middle = sum(ends) / 2
+    ax.plot([middle - half, middle + half], [195, 195], "-", color=QUIET, linewidth=5, solid_capstyle="butt")
+    ax.text(middle, 203, f"luck alone: ± {luck:.1f}", ha="center", va="top", fontsize=8, color="#555555")
+    ax.plot([375, 580], [228, 228], color="black", linewidth=0.8)
+    for tick in range(low, high + 1, 2):
+        ax.plot([place(tick)] * 2, [228, 232], color="black", linewidth=0.8)
+        ax.text(place(tick), 235, f"{tick}", ha="center", va="top", fontsize=8)
+    ax.text(368, 229, "top-1 (%)", ha="right", va="center", fontsize=8)
+    return ax
+
+
+def _draw_network(ax: Axes, y: float, words: str, *, has_part: bool) -> None:
+    """A network as a row of boxes; in the four groups the part, or the hole it leaves."""
+    ax.text(12, y - 30, words, ha="left", va="bottom", fontsize=9, weight="bold")
+    for number, name in enumerate(("stem", "1", "2", "3", "4", "head")):
+        left = 12 + 46 * number
+        shape = {"boxstyle": "round,pad=0,rounding_size=5", "facecolor": "#F0F0F0", "edgecolor": QUIET}
+        ax.add_patch(FancyBboxPatch((left, y - 24), 40, 48, linewidth=0.8, **shape))
+        if name.isdigit():
+            face = MECHANISM_COLOURS["relative_offsets"] if has_part else "white"
+            line = {"linestyle": "-" if has_part else "--", "edgecolor": "black" if has_part else QUIET}
+            ax.add_patch(Rectangle((left + 9, y - 17), 22, 20, facecolor=face, linewidth=1, **line))
+            if has_part:
+                ax.text(left + 20, y - 7, "r", ha="center", va="center", fontsize=9, color="white", style="italic")
+            ax.text(left + 20, y + 14, name, ha="center", va="center", fontsize=7)
+        else:
+            ax.text(left + 20, y, name, ha="center", va="center", fontsize=7)
+
+
+def _arrow(tail: tuple[float, float], head: tuple[float, float]) -> FancyArrowPatch:
+    return FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=10, color=QUIET, linewidth=1.6)
+
+
+def one_run_or_ten(runs: Float[Tensor, "designs runs"]) -> list[Axes]:
+    """Designs in the order of their first runs: that one run each, then all runs with their means (diamonds)."""
+    order = runs[runs[:, 0].argsort(descending=True)]
+    _, axes = plt.subplots(1, 2, figsize=(6, 2.4), sharex=True, sharey=True)
+    for place, values in enumerate(order.tolist()):
+        colour = ACCENT if place == 0 else QUIET
+        axes[0].plot(values[0], place, "o", color=colour)
+        axes[1].plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.6)
+        mean = statistics.mean(values)
+        axes[1].plot(mean, place, "D", color=colour, markersize=6, markeredgecolor="white")
+    names = [f"design {chr(ord('A') + place)}" for place in range(len(order))]
+    axes[0].set(yticks=range(len(order)), yticklabels=names, ylim=(len(order) - 0.4, -0.6))
+    for ax, title in zip(axes, ("one run each", f"{runs.shape[1]} runs each"), strict=True):
+        ax.set(title=title, xlabel="test top-1 (%)")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=(1, 2, 5, 10)))
+        ax.tick_params(axis="y", length=0)
+    return list(axes)
+
+
+def own_spreads(runs: Mapping[str, Sequence[float]], pooled: float) -> Axes:
+    """Each network's own standard deviation over its seeds, beside the pooled one.
+
+    The bar of a network is where 90 % of such numbers lie if its true spread is the pooled one (chi-squared).
+
+    Args:
+        runs: accuracies of each network, by its name; two seeds or more each.
+        pooled: the standard deviation over all of them, in points.
+    """
+    from scipy.stats import chi2
+
+    ordered = sorted(runs.items(), key=lambda item: statistics.stdev(item[1]))
+    ax = plt.subplots(figsize=(6, min(3.0, 0.7 + 0.165 * len(runs))))[1]
+    for place, (_, values) in enumerate(ordered):
+        freedom, own = len(values) - 1, statistics.stdev(values)
+        low, high = (pooled * math.sqrt(chi2.ppf(tail, freedom) / freedom) for tail in (0.05, 0.95))
+        ax.plot([low, high], [place] * 2, "-", color=QUIET, alpha=0.35, linewidth=5, solid_capstyle="butt")
+        outside = not low <= own <= high
+        ax.plot(own, place, "D" if outside else "o", markersize=5, color=ACCENT if outside else "black")
+    ax.axvline(pooled, color="black", linewidth=0.8, linestyle=":")
+    ax.set(xlim=(0, None), ylim=(-0.7, len(runs) - 0.3), xlabel="standard deviation over seeds (points)")
+    ax.set_yticks(range(len(runs)), [name for name, _ in ordered], fontsize=7)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def then_and_now(
+    accuracies: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    correlations: tuple[Sequence[float], Sequence[float]],
+    periods: tuple[str, str] = ("3 epochs", "10 epochs"),
+) -> list[Axes]:
+    """A study that was run twice: its accuracies in each, and how far its learned tables had moved by then.
+
+    Args:
+        accuracies: by name of a network, its runs in both periods (percent).
+        correlations: of each table with the numbers it began with, in both periods.
+        periods: what to call them.
+    """
+    _, axes = plt.subplots(1, 3, figsize=(6, 2.4), width_ratios=(1, 1, 1))
+    colours = dict(zip(accuracies, ("#56B4E9", "#000000", "#009E73"), strict=False))
+    for panel, (ax, period) in enumerate(zip(axes, periods, strict=False)):
+        for place, (name, both) in enumerate(accuracies.items()):
+            runs, mean = both[panel], statistics.mean(both[panel])
+            ax.plot([place] * len(runs), runs, "o", color=colours[name], markersize=4, alpha=0.7)
+            ax.plot([place - 0.28, place + 0.28], [mean] * 2, color=colours[name], linewidth=2.5)
+        values = [run for both in accuracies.values() for run in both[panel]]
+        middle = (min(values) + max(values)) / 2
+        ax.set(title=period, ylim=(middle - 5, middle + 5), xlim=(-0.6, len(accuracies) - 0.4))
+        ax.set_xticks(range(len(accuracies)), list(accuracies), fontsize=7)
+    axes[0].set_ylabel("test top-1 (%)")
+    for place, values in enumerate(correlations):
+        nudges = [0.18 * ((number * 5 % 7) / 3 - 1) for number in range(len(values))]
+        spots = [place + nudge for nudge in nudges]
+        axes[2].plot(spots, values, "o", color=MECHANISM_COLOURS["relative_offsets"], markersize=4, alpha=0.7)
+    axes[2].set(title="the tables of r", ylim=(0, 1.05), xlim=(-0.6, 1.6), ylabel="correlation with their start")
+    axes[2].set_xticks((0, 1), periods, fontsize=8)
+    return list(axes)
 
 
 def _draw_published(ax: Axes, study: Study, entries: Sequence[Entry]) -> list[float]:
