@@ -712,7 +712,7 @@ def test_a_study_in_words_says_the_lowest_and_the_highest(chosen):
 
 def test_an_ablation_at_a_glance_has_both_networks_and_the_difference():
     ax = teaching.ablation_schematic([57.0, 58.0, 59.0], [53.0, 54.0, 55.0], 0.7)
-    assert {"+4.0", "58.0 %", "54.0 %", "luck alone: ± 0.7", "with the part", "without it"} <= set(texts(ax))
+    assert {"+4.0", "58.0 %", "54.0 %", "luck alone: ± 0.7", "with the part r", "without it"} <= set(texts(ax))
     assert texts(ax).count("r") == 4 and texts(ax).count("3 seeds") == 2
 
 

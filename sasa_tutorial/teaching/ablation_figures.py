@@ -78,7 +78,7 @@ def ablation_schematic(with_part: Sequence[float], without: Sequence[float], luc
     def place(top1: float) -> float:
         return 375 + (top1 - low) / (high - low) * 205
 
-    rows = (("with the part", 75, with_part, "relative_offsets"), ("without it", 155, without, "local_attention"))
+    rows = (("with the part r", 75, with_part, "relative_offsets"), ("without it", 155, without, "local_attention"))
     for words, y, runs, name in rows:
         _draw_network(ax, y, words, has_part=runs is with_part)
         ax.add_patch(_arrow((292, y), (350, y)))

@@ -137,7 +137,7 @@ def asked_by_one_pixel(
     """Images side by side, each followed by the weights with which one of its pixels, framed, reads all others."""
     count = len(images)
     figure, axes = plt.subplots(1, 2 * count, figsize=(6, 6 / (2 * count) + 0.35), squeeze=False)
-    end = float(weights.max())
+    end = float(weights.amax(dim=(1, 2)).min())  # where the reading is shared by most pixels, it is still to be seen
     for number, (i, j) in enumerate(queries):
         picture, read = axes[0, 2 * number], axes[0, 2 * number + 1]
         picture.imshow(rearrange(images[number].cpu(), "c h w -> h w c").numpy())
@@ -149,7 +149,7 @@ def asked_by_one_pixel(
             for colour, width in (("black", 3.5), ("white", 1.6)):
                 frame = {"facecolor": "none", "edgecolor": colour, "linewidth": width}
                 ax.add_patch(Rectangle((j - 1, i - 1), 2, 2, **frame))
-    figure.colorbar(shown, ax=list(axes.flat), shrink=0.75, pad=0.02, label="weight")
+    figure.colorbar(shown, ax=list(axes.flat), shrink=0.75, pad=0.02, label="weight", extend="max")
     return list(axes.flat)
 
 
