@@ -13,7 +13,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
 
-from sasa_tutorial import datasets, teaching
+from sasa_tutorial import datasets, lessons, teaching
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
 from sasa_tutorial.experiments.result_tables import NOT_RUN
@@ -765,6 +765,14 @@ def test_accuracies_of_the_lessons_say_how_many_seeds():
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[0] == "01 convolution" and names[-1] == "07 external attention"
     assert texts(ax)[:2] == ["60.5 %", "2"] and texts(ax)[-4:] == ["mean", "seeds", "params", "FLOPs"]
+
+
+def test_the_map_has_room_for_four_lessons_after_the_mechanisms():
+    questions = {lesson.name: lesson.question for lesson in lessons.LESSONS}
+    ax = teaching.series_map(questions, ("one", "two", "three", "four"))
+    assert {"08", "11", "four"} <= set(texts(ax))
+    with pytest.raises(ValueError, match="at most 4 later notebooks fit, got 5"):
+        teaching.series_map(questions, ("a", "b", "c", "d", "e"))
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from sasa_tutorial.teaching.convolution_figures import (
 from sasa_tutorial.teaching.explorer import explorer
 from sasa_tutorial.teaching.external_attention_figures import pictures_and_maps, use_of_slots
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
+from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
 from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
 from sasa_tutorial.teaching.network_figures import (
@@ -49,14 +50,7 @@ from sasa_tutorial.teaching.network_figures import (
     network_schematic,
     printed_and_counted,
 )
-from sasa_tutorial.teaching.overview_figures import (
-    accuracy_bars,
-    asked_by_one_pixel,
-    lesson_accuracies,
-    marked_twins,
-    predictions,
-    series_map,
-)
+from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
 from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from matplotlib.axes import Axes
@@ -16,11 +15,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 from torch import Tensor
-from torch.nn import functional
 
-from sasa_tutorial.datasets.synthetic import MARK, MARK_COLOURS
-from sasa_tutorial.experiments.results import Row
-from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
 # The map is drawn in dots, at 100 an inch: 600 across, and as many rows of pictures as it takes.
 _WIDTH, _COLUMNS, _STEP = 600, 4, 150
@@ -32,7 +28,6 @@ _NOT_READ = "#E9E9E9"
 # The object that the small image shows; a pixel that attends by content prefers pixels of the object it lies on.
 _OBJECT = ((1, 5), (1, 6), (2, 4), (2, 5), (3, 3), (3, 4), (4, 3), (5, 2), (5, 3), (6, 1), (6, 2))
 _QUERY = (3, 3)
-_COLUMNS_BESIDE = (42, 74, 115, 152)  # right edges of the columns beside accuracies, in points from the axes
 
 
 def series_map(questions: Mapping[str, str], later: Sequence[str] = ()) -> Axes:
@@ -97,103 +92,11 @@ def predictions(
         true, guess = int(labels[index]), int(guesses[index])
         ax.imshow(rearrange(images[index].cpu(), "c h w -> h w c").numpy())
         said = "the same" if guess == true else name(guess)
-        answer = textwrap.fill(f"network: {said}, {100 * confidence[index]:.0f} %", 34)
+        answer = textwrap.fill(f"network: {said}, {100 * confidence[index]:.0f}\u00a0%", 34)
         colour = "black" if guess == true else ACCENT
         words.text(0, 0.53, textwrap.fill(name(true), 34), va="bottom", fontsize=7.5, transform=words.transAxes)
         words.text(0, 0.47, answer, va="top", fontsize=7.5, color=colour, transform=words.transAxes)
     return shown
-
-
-def marked_twins(alike: UInt8[Tensor, "n 3 h w"], unlike: UInt8[Tensor, "n 3 h w"]) -> list[Axes]:
-    """Images of two twin classes, a row each: every mark ringed, with the first letter of its colour beside it."""
-    columns = max(len(alike), len(unlike))
-    _, axes = plt.subplots(2, columns, figsize=(1.2 * columns, 2.6), squeeze=False)
-    for row, images, words in zip(axes, (alike, unlike), ("alike", "unlike"), strict=True):
-        for ax in row:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-        for ax, image in zip(row, images, strict=False):
-            ax.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
-            marks = _marks_of(image)
-            (_, (top, left)), (_, (bottom, right)) = marks
-            side_by_side = abs(left - right) > abs(top - bottom)
-            for letter, (i, j) in marks:
-                for colour, width in (("black", 3.2), ("white", 1.6)):
-                    ax.add_patch(Circle((j, i), 5, facecolor="none", edgecolor=colour, linewidth=width))
-                down, across = (8.5 if i < 16 else -8.5, 0) if side_by_side else (0, 8.5 if j < 16 else -8.5)
-                box = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.6, "pad": 1.2}
-                look = {"fontsize": 7, "weight": "bold", "bbox": box, "ha": "center", "va": "center"}
-                ax.text(j + across, i + down, letter, **look)
-        row[0].set_ylabel(words, fontsize=9, weight="bold")
-    return list(axes.flat)
-
-
-def asked_by_one_pixel(
-    images: UInt8[Tensor, "n 3 h w"],
-    weights: Float[Tensor, "n h w"],
-    queries: Sequence[tuple[int, int]],
-    titles: Sequence[str],
-) -> list[Axes]:
-    """Images side by side, each followed by the weights with which one of its pixels, framed, reads all others."""
-    count = len(images)
-    figure, axes = plt.subplots(1, 2 * count, figsize=(6, 6 / (2 * count) + 0.35), squeeze=False)
-    end = float(weights.amax(dim=(1, 2)).min())  # where the reading is shared by most pixels, it is still to be seen
-    for number, (i, j) in enumerate(queries):
-        picture, read = axes[0, 2 * number], axes[0, 2 * number + 1]
-        picture.imshow(rearrange(images[number].cpu(), "c h w -> h w c").numpy())
-        shown = read.imshow(weights[number].numpy(), cmap=POSITIVE_MAP, vmin=0, vmax=end)
-        picture.set_title(titles[number], fontsize=8)
-        read.set_title("what it reads", fontsize=8)
-        for ax in (picture, read):
-            ax.set(xticks=[], yticks=[])
-            for colour, width in (("black", 3.5), ("white", 1.6)):
-                frame = {"facecolor": "none", "edgecolor": colour, "linewidth": width}
-                ax.add_patch(Rectangle((j - 1, i - 1), 2, 2, **frame))
-    figure.colorbar(shown, ax=list(axes.flat), shrink=0.75, pad=0.02, label="weight", extend="max")
-    return list(axes.flat)
-
-
-def _marks_of(image: UInt8[Tensor, "3 h w"]) -> list[tuple[str, tuple[float, float]]]:
-    """The two squares of the image that are nearest to a mark's colour: the letter of the colour, row and column."""
-    pixels = rearrange(image.float().cpu() / 255, "c h w -> 1 c h w")
-    far = torch.stack([(pixels - torch.tensor(c)[:, None, None]).abs().sum(dim=1) for c in MARK_COLOURS], dim=1)
-    distance = functional.avg_pool2d(far[0], MARK, stride=1)  # colours, first rows, first columns
-    found = []
-    for _ in range(2):
-        colour, row, column = (int(part) for part in torch.unravel_index(distance.argmin(), distance.shape))
-        found.append(("RGBY"[colour], (row + (MARK - 1) / 2, column + (MARK - 1) / 2)))
-        distance[:, max(0, row - MARK) : row + MARK, max(0, column - MARK) : column + MARK] = float("inf")
-    return found
-
-
-def lesson_accuracies(rows: Sequence[Row]) -> Axes:
-    """Test accuracies of the lessons' networks: every run a dot, the mean a diamond, in words what it takes.
-
-    Args:
-        rows: the networks of one profile, in the order of the series; all have run.
-    """
-    ax = plt.subplots(figsize=(6, 0.75 + 0.31 * len(rows)))[1]
-    for place, row in enumerate(rows):
-        runs, mean, name = row.values("test_top1"), row.mean("test_top1"), row.entry.model
-        ax.plot(runs, [place] * len(runs), "o", color=MECHANISM_COLOURS[name], markersize=4, alpha=0.45)
-        ax.plot(mean, place, "D", color=MECHANISM_COLOURS[name], markersize=7, markeredgecolor="white")
-        params, flops = row.records[0].params / 1e6, row.records[0].flops_per_image / 1e6
-        cells = (f"{mean:.1f} %", f"{row.n}", f"{params:.2f} M", f"{flops:.0f} M")
-        _beside(ax, place, cells, "black")
-        if name == "convolution":
-            ax.axvline(mean, color=QUIET, linewidth=1, linestyle=":", zorder=0)
-    _beside(ax, -0.8, ("mean", "seeds", "params", "FLOPs"), QUIET)
-    names = [f"{place + 1:02d} {row.entry.model.replace('_', ' ')}" for place, row in enumerate(rows)]
-    ax.set_yticks(range(len(rows)), names)
-    ax.tick_params(axis="y", length=0)
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test top-1 (%)")
-    return ax
-
-
-def _beside(ax: Axes, place: float, cells: Sequence[str], colour: str) -> None:
-    for column, cell in zip(_COLUMNS_BESIDE, cells, strict=True):
-        where = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points", "annotation_clip": False}
-        ax.annotate(cell, (1, place), (column, 0), ha="right", va="center", fontsize=8, color=colour, **where)
 
 
 def accuracy_bars(accuracies: Mapping[str, float], chance: Sequence[float], mechanism: str = "convolution") -> Axes:
