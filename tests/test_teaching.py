@@ -1022,3 +1022,21 @@ def test_weights_in_blocks_become_windows_that_end_with_the_block():
     assert (windows[:, 1, 2, 2] == 0).all() and (windows[:, 1, 2, :, 0] == 0).all()
     with pytest.raises(ValueError, match="got 3 pixels"):
         teaching.windows_of_blocks(torch.rand(1, 1, 1, 3, 3))
+
+
+def test_the_schematic_of_local_attention_fits_and_its_weights_share_one():
+    ax = teaching.local_attention_schematic()
+    assert tuple(ax.figure.get_size_inches()) <= (6, 3)
+    words = [text.get_text() for text in ax.texts]
+    assert {"window", "logits q·k", "weights", "weight × value", "output"} <= set(words)
+    assert any("9 pixels" in word for word in words) and any("4 pixels" in word for word in words)
+    weights = [float(word) for word in words if word.startswith(".")]
+    assert len(weights) == 9 + 4
+    assert sum(weights[:9]) == pytest.approx(1, abs=0.05) and sum(weights[9:]) == pytest.approx(1, abs=0.03)
+
+
+def test_beside_keeps_what_came_in_and_what_a_layer_made_of_it():
+    x = torch.randn(2, 3, 4, 5)
+    layer = torch.nn.Conv2d(3, 7, 3, padding=1)
+    y = teaching.Beside(layer)(x)
+    assert torch.equal(y[:, :3], x) and torch.equal(y[:, 3:], layer(x))

@@ -28,6 +28,7 @@ from sasa_tutorial.teaching.augmented_convolution_figures import (
     two_questions,
 )
 from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times, time_per_pixel, training_speed
+from sasa_tutorial.teaching.beside import Beside
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
     kernels_and_answers,
@@ -41,7 +42,11 @@ from sasa_tutorial.teaching.external_attention_figures import pictures_and_maps,
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
 from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
-from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
+from sasa_tutorial.teaching.local_attention_figures import (
+    local_attention_schematic,
+    logits_and_weights,
+    same_neighbours,
+)
 from sasa_tutorial.teaching.network_figures import (
     cost_and_accuracy,
     cost_of_groups,
