@@ -1040,3 +1040,38 @@ def test_beside_keeps_what_came_in_and_what_a_layer_made_of_it():
     layer = torch.nn.Conv2d(3, 7, 3, padding=1)
     y = teaching.Beside(layer)(x)
     assert torch.equal(y[:, :3], x) and torch.equal(y[:, 3:], layer(x))
+
+
+def test_the_schematic_of_external_attention_mixes_the_values_of_its_memory():
+    ax = teaching.external_attention_schematic()
+    assert tuple(ax.figure.get_size_inches()) == (6, 3)
+    words = " ".join(text.get_text() for text in ax.texts)
+    assert "the same for every image" in words and "9 pixels x 4 slots" in words
+    framed = [patch for patch in ax.patches if not patch.get_fill()]
+    assert len(framed) == 6, "the query, its row of weights and its output, in both images"
+
+
+def test_hues_carry_the_mark_of_their_team_and_images_the_light_of_their_row():
+    images = {name: torch.rand(3, 3, 4, 4) for name in ("grey", "blue")}
+    (wheel,), *rows = teaching.hues_and_images(torch.rand(6, 3), [0, 1] * 3, images, ["a", "b", "c"])
+    assert [line.get_marker() for line in wheel.lines] == ["o", "^"] * 3 and len(wheel.patches) == 6
+    for panels, shown in zip(rows, images.values(), strict=True):
+        for ax, image in zip(panels, shown, strict=True):
+            assert torch.allclose(drawn(ax), image.permute(1, 2, 0))
+
+
+def test_slots_of_hues_share_one_scale_and_stand_beside_their_team():
+    tables = {"one": softmax(4, 5, over=1), "other": softmax(4, 5, over=1)}
+    axes = teaching.slots_of_hues(tables, torch.rand(4, 3), [0, 1, 1, 0])
+    for ax, table in zip(axes, tables.values(), strict=True):
+        assert torch.allclose(drawn(ax), table) and ax.images[0].get_clim() == (0, 1)
+        assert [line.get_marker() for line in ax.lines] == ["o", "^", "^", "o"]
+
+
+def test_pictures_and_maps_name_their_rows_and_maps_of_a_row_share_a_scale():
+    maps = torch.rand(3, 5, 5)
+    rows = teaching.pictures_and_maps([torch.rand(3, 3, 5, 5), maps], ["image", "slot"])
+    assert [row[0].get_ylabel() for row in rows] == ["image", "slot"]
+    assert len({ax.images[0].get_clim() for ax in rows[1]}) == 1
+    with pytest.raises(ValueError, match="expected one name for each of 2 rows, got 1"):
+        teaching.pictures_and_maps([maps, maps], ["slot"])

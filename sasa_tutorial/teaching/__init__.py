@@ -38,7 +38,13 @@ from sasa_tutorial.teaching.convolution_figures import (
     windows_times_weights,
 )
 from sasa_tutorial.teaching.explorer import explorer
-from sasa_tutorial.teaching.external_attention_figures import pictures_and_maps, use_of_slots
+from sasa_tutorial.teaching.external_attention_figures import (
+    external_attention_schematic,
+    hues_and_images,
+    pictures_and_maps,
+    slots_of_hues,
+    use_of_slots,
+)
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
 from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
