@@ -1075,3 +1075,14 @@ def test_pictures_and_maps_name_their_rows_and_maps_of_a_row_share_a_scale():
     assert len({ax.images[0].get_clim() for ax in rows[1]}) == 1
     with pytest.raises(ValueError, match="expected one name for each of 2 rows, got 1"):
         teaching.pictures_and_maps([maps, maps], ["slot"])
+
+
+def test_a_lesson_shows_the_runs_of_the_largest_profile(tmp_path, monkeypatch):
+    file = tmp_path / "records.jsonl"
+    monkeypatch.setattr("sasa_tutorial.teaching.recorded.committed_records", lambda: file)
+    assert teaching.recorded_results("convolution").data.startswith("Nothing has run yet")
+    for profile, top1 in (("laptop", 26.9), ("evening", 59.8)):
+        for run in recorded(LESSONS["convolution"], {0: top1}, profile):
+            append_record(file, run)
+    text = teaching.recorded_results("convolution").data
+    assert "59.8" in text and "26.9" not in text and "laptop" not in text
