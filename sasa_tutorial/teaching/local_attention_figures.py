@@ -15,9 +15,9 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
+from sasa_tutorial.layers import gather_windows, inside_image
 from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
-from sasa_tutorial.windows import gather_windows, inside_image
 
 _NO_PIXEL = "#E6E6E6"
 _CORNER = "#0072B2"  # the second query of the schematic
