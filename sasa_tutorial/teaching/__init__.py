@@ -34,9 +34,11 @@ from sasa_tutorial.teaching.convolution_figures import (
     kernels_and_answers,
     move_and_answer,
     receptive_fields,
+    stems_compared,
     windows_of,
     windows_times_weights,
 )
+from sasa_tutorial.teaching.convolution_schematic import convolution_schematic
 from sasa_tutorial.teaching.explorer import explorer
 from sasa_tutorial.teaching.external_attention_figures import (
     external_attention_schematic,
@@ -48,6 +50,7 @@ from sasa_tutorial.teaching.external_attention_figures import (
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
 from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
+from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
 from sasa_tutorial.teaching.local_attention_figures import (
     local_attention_schematic,
     logits_and_weights,
@@ -83,3 +86,5 @@ from sasa_tutorial.teaching.roofline_figures import (
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries
+from sasa_tutorial.teaching.twins import draw_twins, twins_side_by_side
+from sasa_tutorial.teaching.watching import answer_and_shapes

@@ -1,6 +1,6 @@
 """Figures of the lesson on convolution: moved images, windows, the matrix product, kernels, receptive fields."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -187,6 +187,44 @@ def receptive_fields(
             ax.add_patch(Rectangle(corner, width, height, fill=False, color=ACCENT, linewidth=1.5))
     figure.colorbar(shown, ax=list(axes[0]), shrink=0.7, pad=0.02, label="influence\n(share of the largest)")
     return list(axes[0])
+
+
+def stems_compared(
+    photo: UInt8[Tensor, "3 h w"],
+    stems: Mapping[str, tuple[Float[Tensor, "m 3 kh kw"], Float[Tensor, "m h2 w2"]]],
+) -> list[list[Axes]]:
+    """First layers of some networks: for each a row of kernels, as colours around grey, and below it their answers.
+
+    Every kernel, and every answer, has a scale of its own around 0.
+
+    Args:
+        photo: what they answer to: red, green, blue.
+        stems: kernels and their answers, by name.
+    """
+    count = len(next(iter(stems.values()))[0])
+    ratios = [0.5, 0.9] * len(stems)
+    figure = plt.figure(figsize=(6, 2.9))
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    grid = figure.add_gridspec(2 * len(stems), count + 2, height_ratios=ratios, width_ratios=[2, *[1] * count, 0.01])
+    whole = figure.add_subplot(grid[:, 0])
+    whole.imshow(rearrange(photo.cpu(), "c h w -> h w c").numpy())
+    whole.set_title("photograph", fontsize=9)
+    rows = [[whole]]
+    for place, (name, (kernels, answers)) in enumerate(stems.items()):
+        for part in range(2):
+            rows.append([figure.add_subplot(grid[2 * place + part, 1 + column]) for column in range(count)])
+        for ax, kernel in zip(rows[-2], kernels.detach().float().cpu(), strict=True):
+            end = float(kernel.abs().max()) or 1.0
+            ax.imshow((0.5 + rearrange(kernel, "c kh kw -> kh kw c") / (2 * end)).numpy())
+        for ax, answer in zip(rows[-1], answers.detach().float().cpu(), strict=True):
+            end = float(answer.abs().max()) or 1.0
+            ax.imshow(answer.numpy(), cmap=SIGNED_MAP, vmin=-end, vmax=end)
+        rows[-2][0].set_ylabel("kernel", fontsize=8)
+        rows[-1][0].set_ylabel("answer", fontsize=8)
+        rows[-2][count // 2].set_title(name, fontsize=9)
+    for ax in (ax for row in rows for ax in row):
+        _frame_only(ax)
+    return rows
 
 
 def _shade_outside(ax: Axes, inside: Bool[Tensor, "rows cols"]) -> None:
