@@ -11,7 +11,7 @@ from torch.autograd import gradcheck
 
 from sasa_tutorial import layers
 from sasa_tutorial.kernels import available_backends, local_attention, using
-from sasa_tutorial.layers.external_attention import double_normalization
+from sasa_tutorial.layers import external_attention
 from tests import oracles
 
 D = torch.float64
@@ -239,12 +239,12 @@ def test_external_attention_is_two_normalizations(size, heads, slots):
 
 def test_double_normalization_sums_to_one_and_forgets_a_constant_per_slot():
     logits = random(2, 3, 7, 5)
-    weights = double_normalization(logits)
+    weights = external_attention.double_normalization(logits)
     assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 3, 7, dtype=D))
-    assert torch.allclose(weights, double_normalization(logits + random(5)), atol=1e-12)
+    assert torch.allclose(weights, external_attention.double_normalization(logits + random(5)), atol=1e-12)
     one_pixel = torch.zeros(1, 4, 3, dtype=torch.float16)
     one_pixel[:, 0] = 30  # takes everything of every slot: the other rows are 0 / 0 in float16
-    assert torch.allclose(double_normalization(one_pixel).float().sum(dim=-1), torch.ones(1, 4))
+    assert torch.allclose(external_attention.double_normalization(one_pixel).float().sum(dim=-1), torch.ones(1, 4))
 
 
 def test_the_memories_are_two():

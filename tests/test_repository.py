@@ -35,12 +35,13 @@ ROOMS = {
     "kernels": {"kernels", "windows"},
     "layers": {"layers", "kernels", "windows"},
     "models": {"models", "layers", "kernels.global_attention", "windows"},  # tokens have the same attention
+    "bugs": {"bugs", "layers", "kernels", "windows"},
     "ledger": {"ledger", "models", "layers"},
     "datasets": {"datasets", *GROUND},
     "training": {"training", "datasets", "models", "kernels", *GROUND},
     "bench": {"bench", "training", "models", "layers", "kernels", "windows", *GROUND},
     "experiments": {"experiments", "training", *GROUND},
-    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers", *GROUND},
+    "teaching": {"teaching", "experiments", "training", "datasets", "ledger", "models", "layers", "bugs", *GROUND},
     "notebook_runner": {"notebook_runner", *GROUND},
     "selftest": {"selftest", "experiments", "training", "bench", "models", "layers", "kernels", *GROUND},
 }

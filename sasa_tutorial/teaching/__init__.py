@@ -29,6 +29,7 @@ from sasa_tutorial.teaching.augmented_convolution_figures import (
 )
 from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times, time_per_pixel, training_speed
 from sasa_tutorial.teaching.beside import Beside
+from sasa_tutorial.teaching.bug_figures import cost_of_bugs, curves_of_suspects, kill_matrix, suspects
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
     kernels_and_answers,
@@ -51,6 +52,7 @@ from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, tra
 from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
 from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
+from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, survived
 from sasa_tutorial.teaching.local_attention_figures import (
     local_attention_schematic,
     logits_and_weights,
