@@ -8,6 +8,7 @@ from functools import partial
 from itertools import groupby, pairwise
 from operator import itemgetter
 
+import nbformat
 import pytest
 import torch
 from click.testing import CliRunner
@@ -428,7 +429,16 @@ def test_a_damaged_record_is_named_with_a_way_out(document, results, which):
 
 def test_the_committed_benchmarks_can_be_read():
     for document in bench_documents():
-        assert document["device"] and all(document[section] for section in ("machine", "layers", "network", "growth"))
+        whole = ("machine", "layers") if document["floor"] else ("machine", "layers", "network", "growth")
+        assert document["device"] and all(document[section] for section in whole), "on a GPU time may be too short"
+
+
+def test_the_notebook_on_time_shows_the_committed_record():
+    notebook = nbformat.read(ROOT / "notebooks" / "09_from_flops_to_seconds.ipynb", as_version=4)
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    (record,) = (document for document in bench_documents() if document["setting"]["device"] == "cpu")
+    for section in ("layers", "network"):
+        assert show(section, record[section]) in printed
 
 
 def test_a_record_is_read_and_shown_as_ever(results):

@@ -376,9 +376,10 @@ def texts(ax) -> list[str]:
     return [text.get_text() for text in ax.texts]
 
 
-def test_bars_of_layers_end_at_their_multiple_of_the_convolution():
+def test_dots_of_layers_lie_at_their_multiple_of_the_convolution():
     ax = layer_times(MEASURED)
-    assert [bar.get_x() + bar.get_width() for bar in ax.patches] == pytest.approx([1, 4, 50, 0.5])
+    assert not ax.patches, "a bar has no foot on a logarithmic axis"
+    assert ax.collections[-1].get_offsets()[:, 0].tolist() == pytest.approx([1, 4, 50, 0.5])
     assert texts(ax) == ["1", "4", "50", "0.5"] and ax.get_xscale() == "log"
     assert [label.get_text() for label in ax.get_yticklabels()] == list(LAYERS)
 
@@ -445,7 +446,11 @@ def test_points_lie_at_their_intensity_and_rate_under_the_ceilings():
     assert ax.get_xscale() == ax.get_yscale() == "log"
     for x, y in found.values():
         assert ax.get_xlim()[0] < x < ax.get_xlim()[1] and ax.get_ylim()[0] < y < ax.get_ylim()[1]
-    assert texts(ax) == ["fastest arithmetic: 200 GFLOP/s", "copy: 20 GB/s"]
+    said = ["fastest arithmetic: 200 GFLOP/s", "slope, a copy: 20 GB/s", "dotted, the ridge: 10 FLOPs a byte"]
+    assert texts(ax) == said
+    ends = [collection.get_segments()[0][:, 1] for collection in ax.collections[1:]]  # from each point to its roof
+    roofs = [min(200, 20 * flops / moved) for flops, moved, _ in POINTS.values()]
+    assert [end.max() for end in ends] == pytest.approx(roofs)
     colours = [to_hex(line.get_color()).upper() for line in points]
     assert colours == [MECHANISM_COLOURS[name] for name in ("convolution", "relative_offsets", "relative_offsets")]
 

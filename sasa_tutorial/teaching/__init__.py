@@ -84,6 +84,7 @@ from sasa_tutorial.teaching.roofline_figures import (
     roofline,
     shared_loads,
     time_shares,
+    walks_to_memory,
 )
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style

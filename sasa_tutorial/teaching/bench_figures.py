@@ -31,9 +31,9 @@ def layer_times(document: Mapping[str, Any]) -> Axes:
     ratios = [row["both"]["median"] / base for row in rows]
     colours = [MECHANISM_COLOURS["convolution" if "conv" in row["name"] else "relative_offsets"] for row in rows]
     spread = [[row["both"][end] / base for row in rows] for end in ("low", "high")]
-    # A bar on a logarithmic axis has no natural foot: it begins at 1, where a layer is as fast as the convolution.
-    ax.barh(places, [ratio - 1 for ratio in ratios], left=1, height=0.62, color=colours)
+    # A bar on a logarithmic axis has no natural foot, so dots.
     ax.hlines(places, *spread, color=QUIET, linewidth=1.2)
+    ax.scatter(ratios, places, s=42, c=colours, zorder=3)
     ax.axvline(1, color=QUIET, linewidth=1)
     for place, ratio, high in zip(places, ratios, spread[1], strict=True):
         ax.annotate(f"{ratio:.3g}", (max(ratio, high, 1), place), (5, 0), textcoords="offset points", va="center")

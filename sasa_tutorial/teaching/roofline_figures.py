@@ -36,23 +36,24 @@ def roofline(
         bytes_per_second: the slope of the other one.
     """
     ax = plt.subplots(figsize=(6, 3.0))[1]
-    reached = {name: (flops / moved, flops / seconds / 1e9) for name, (flops, moved, seconds) in points.items()}
-    peak, ridge = flops_per_second / 1e9, flops_per_second / bytes_per_second
+    unit, scale = ("TFLOP/s", 1e12) if flops_per_second >= 1e14 else ("GFLOP/s", 1e9)
+    reached = {name: (flops / moved, flops / seconds / scale) for name, (flops, moved, seconds) in points.items()}
+    peak, slope, ridge = flops_per_second / scale, bytes_per_second / scale, flops_per_second / bytes_per_second
     left = min(ridge, *(x for x, _ in reached.values())) / 2.5
     right = max(ridge, *(x for x, _ in reached.values())) * 6
-    ax.plot([left, ridge, right], [left * bytes_per_second / 1e9, peak, peak], color=QUIET, linewidth=2)
-    ax.annotate(
-        f"fastest arithmetic: {peak:.3g} GFLOP/s", (right, peak), (0, 9), textcoords="offset points", ha="right"
-    )
-    text = f"copy: {bytes_per_second / 1e9:.3g} GB/s"
-    middle = (left * ridge) ** 0.5
-    place = {"textcoords": "offset points", "ha": "left", "va": "top"}
-    ax.annotate(text, (middle, middle * bytes_per_second / 1e9), (5, 0), **place)
+    lowest = min(y for _, y in reached.values()) / 3
+    ax.plot([left, ridge, right], [left * slope, peak, peak], color=QUIET, linewidth=2)
+    ax.vlines(ridge, lowest, peak, color=QUIET, linewidth=1, linestyle=":")
+    place = {"textcoords": "offset points", "ha": "right"}
+    ax.annotate(f"fastest arithmetic: {peak:,.0f} {unit}", (right, peak), (0, 9), **place)
+    ax.annotate(f"slope, a copy: {bytes_per_second / 1e9:,.0f} GB/s", (right, lowest), (-2, 18), fontsize=8, **place)
+    ax.annotate(f"dotted, the ridge: {ridge:.0f} FLOPs a byte", (right, lowest), (-2, 6), fontsize=8, **place)
     for marker, (name, (x, y)) in zip(_MARKERS, reached.items(), strict=False):
-        mechanism = "convolution" if "conv" in name else "relative_offsets"
-        ax.plot(x, y, marker, linestyle="none", markersize=7, color=MECHANISM_COLOURS[mechanism], label=name)
-    ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs a byte)", ylabel="reached (GFLOP/s)")
-    ax.set(xlim=(left, right), ylim=(min(y for _, y in reached.values()) / 3, 4 * peak))
+        colour = MECHANISM_COLOURS["convolution" if "conv" in name else "relative_offsets"]
+        ax.vlines(x, *sorted((y, min(peak, x * slope))), color=colour, linewidth=1, alpha=0.6)
+        ax.plot(x, y, marker, linestyle="none", markersize=7, color=colour, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs a byte)", ylabel=f"reached ({unit})")
+    ax.set(xlim=(left, right), ylim=(lowest, 4 * peak))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator())
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -135,3 +136,42 @@ def time_shares(shares: Mapping[str, Mapping[str, float]], mechanisms: Mapping[s
     ax.tick_params(axis="y", length=0)
     ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(parts), fontsize=8)
     return ax
+
+
+def walks_to_memory(kernel_size: int = 7, head_dim: int = 8) -> list[Axes]:
+    """Attention as five operators and as one, with arrows to memory and back as thick as what is carried.
+
+    Args:
+        kernel_size: of the windows.
+        head_dim: channels of a head.
+    """
+    cells, logits = kernel_size**2, kernel_size**2 / head_dim  # in units of the queries' bytes
+    steps = {
+        "gather\nkeys": (1, cells),
+        "q · k": (1 + cells, logits),
+        "softmax": (logits, logits),
+        "gather\nvalues": (1, cells),
+        "weights\n· v": (cells + logits, 1),
+    }
+    fused = {"all of it,\nin registers": (3, 1 + 1 / head_dim)}
+    _, axes = plt.subplots(1, 2, figsize=(6, 2.8), width_ratios=(4, 1.25))
+    titles = ("one operator after the other", "fused")
+    for ax, operators, title in zip(axes, (steps, fused), titles, strict=True):
+        carried = sum(map(sum, operators.values()))
+        ax.add_patch(Rectangle((-0.5, 0), len(operators), 0.55, color="#D5D5D5"))
+        ax.text(len(operators) / 2 - 0.5, 0.27, "memory", ha="center", va="center", fontsize=9)
+        for place, (name, amounts) in enumerate(operators.items()):
+            ax.add_patch(Rectangle((place - 0.42, 2.3), 0.84, 0.75, facecolor="white", edgecolor="black"))
+            ax.text(place, 2.67, name, ha="center", va="center", fontsize=8)
+            for side, amount, (foot, head) in ((-1, amounts[0], (0.6, 2.25)), (1, amounts[1], (2.25, 0.6))):
+                width = max(0.012, 0.0058 * amount)
+                colour = MECHANISM_COLOURS["local_attention"] if side < 0 else ACCENT
+                arrow = {"width": width, "head_width": width + 0.08, "head_length": 0.17, "length_includes_head": True}
+                ax.arrow(place + 0.19 * side, foot, 0, head - foot, color=colour, linewidth=0, **arrow)
+                ax.text(place + 0.19 * side, 3.12, f"{amount:.3g}", ha="center", va="bottom", fontsize=8, color=colour)
+        ax.set_title(f"{title}: {carried:.3g}", fontsize=10, fontweight="bold")
+        ax.set(xlim=(-0.6, len(operators) - 0.4), ylim=(-0.05, 3.5))
+        ax.set_axis_off()
+    key = "blue: read, orange: written; numbers and widths in units of the bytes of q"
+    axes[0].figure.supxlabel(key, fontsize=8)
+    return list(axes)
