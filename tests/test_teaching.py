@@ -47,6 +47,7 @@ from sasa_tutorial.teaching import (
     time_shares,
     training_speed,
     use_style,
+    walks_to_memory,
     window_in_image,
     windows_of_queries,
 )
@@ -411,6 +412,12 @@ def test_labels_of_lines_that_end_together_do_not_overlap():
     (ax,) = growth_of_time(crowded)
     boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
     assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+
+
+def test_what_is_carried_to_memory_is_added_up():
+    many, one = walks_to_memory(7, 8)
+    assert many.get_title() == "one operator after the other: 224" and one.get_title() == "fused: 4.12"
+    assert {"1", "49", "50", "6.12", "55.1"} <= set(texts(many))
 
 
 def test_networks_have_their_speed_and_their_colour():
