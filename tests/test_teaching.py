@@ -33,7 +33,6 @@ from sasa_tutorial.teaching import (
     layer_times,
     maps_of_queries,
     moved_and_held,
-    not_measured_yet,
     offset_tables,
     other_recorded_studies,
     photograph,
@@ -43,9 +42,7 @@ from sasa_tutorial.teaching import (
     recorded_trials,
     roofline,
     shared_loads,
-    time_per_pixel,
     time_shares,
-    training_speed,
     use_style,
     walks_to_memory,
     window_in_image,
@@ -398,13 +395,6 @@ def test_every_factor_but_the_size_has_a_panel_with_its_exponents():
     assert [label.get_text() for label in panels[1].get_xticklabels()] == ["3", "5", "7", "", "11"], "9 touches 11"
 
 
-def test_the_time_of_a_pixel_is_drawn_from_zero():
-    ax = time_per_pixel(MEASURED)
-    assert ax.get_ylim()[0] == 0 and ax.get_yscale() == "linear" and ax.get_xscale() == "log"
-    assert np.allclose(ax.lines[2].get_ydata(), [7 * size**0.1 for size in (16, 32, 256)])
-    assert all(text.endswith("max / min 1.3") for text in texts(ax)) and len(ax.texts) == 3
-
-
 def test_labels_of_lines_that_end_together_do_not_overlap():
     crowded = {
         "growth": [curve("batch", name, (8, 16), power) for name, power in zip(GROWTH, (1, 1.01, 0.99), strict=True)]
@@ -420,14 +410,7 @@ def test_what_is_carried_to_memory_is_added_up():
     assert {"1", "49", "50", "6.12", "55.1"} <= set(texts(many))
 
 
-def test_networks_have_their_speed_and_their_colour():
-    wide, narrow = training_speed(MEASURED)
-    assert [bar.get_width() for bar in wide.patches] == list(SPEEDS.values())
-    assert [to_hex(bar.get_facecolor()).upper() for bar in wide.patches] == [MECHANISM_COLOURS[name] for name in SPEEDS]
-    assert texts(wide) == ["400", "200 (50 %)", "100 (25 %)"] and texts(narrow) == ["100", "50 (50 %)", "25 (25 %)"]
-
-
-@pytest.mark.parametrize("draw", [layer_times, growth_of_time, time_per_pixel, training_speed])
+@pytest.mark.parametrize("draw", [layer_times, growth_of_time])
 def test_figures_of_measurements_fit(draw):
     draw(MEASURED)
     width, height = plt.gcf().get_size_inches()
@@ -498,7 +481,6 @@ def test_shares_of_time_follow_one_another_to_a_hundred():
 @pytest.mark.parametrize(
     "draw",
     [
-        not_measured_yet,
         shared_loads,
         lambda: roofline(POINTS, flops_per_second=2e11, bytes_per_second=2e10),
         lambda: moved_and_held({"a": (1, 1)}, {"a": "convolution"}),
@@ -509,10 +491,6 @@ def test_figures_of_flops_and_seconds_fit(draw):
     draw()
     width, height = plt.gcf().get_size_inches()
     assert width <= 6 and height <= 3
-
-
-def test_what_was_not_measured_says_how_to():
-    assert "sasa-tutorial bench --save" in not_measured_yet().texts[0].get_text()
 
 
 # Trained networks and a photograph

@@ -27,7 +27,7 @@ from sasa_tutorial.teaching.augmented_convolution_figures import (
     skew_steps,
     two_questions,
 )
-from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times, time_per_pixel, training_speed
+from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times
 from sasa_tutorial.teaching.beside import Beside
 from sasa_tutorial.teaching.bug_figures import cost_of_bugs, curves_of_suspects, kill_matrix, suspects
 from sasa_tutorial.teaching.checks import check_answer, expect_error
@@ -78,14 +78,7 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
     relative_offsets_schematic,
     sharper_and_sharper,
 )
-from sasa_tutorial.teaching.roofline_figures import (
-    moved_and_held,
-    not_measured_yet,
-    roofline,
-    shared_loads,
-    time_shares,
-    walks_to_memory,
-)
+from sasa_tutorial.teaching.roofline_figures import moved_and_held, roofline, shared_loads, time_shares, walks_to_memory
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries

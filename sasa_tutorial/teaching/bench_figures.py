@@ -1,8 +1,6 @@
 """Figures of what was measured: each takes the document of one machine and returns Axes; none measures anything."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -60,43 +58,6 @@ def growth_of_time(document: Mapping[str, Any]) -> list[Axes]:
     for ax, curves in zip(axes[0], panels, strict=True):
         _at_the_ends(ax, ["" if row["exponent"] is None else f"{row['exponent']:z.1f}" for row in curves])
     return list(axes[0])
-
-
-def time_per_pixel(document: Mapping[str, Any]) -> Axes:
-    """Time of one pixel over the side of the image: a flat line is a cost that grows with the pixels and no faster."""
-    curves = [row for row in document["growth"] if row["factor"] == "size"]
-    ax = plt.subplots(figsize=(6, 2.6))[1]
-    _lines(ax, curves, lambda point: point["ns_per_pixel"])
-    ax.set(xlabel="side of the image (pixels)", ylabel="time of one pixel (ns)", yscale="linear")
-    ax.set_ylim(bottom=0)
-    _at_the_ends(ax, [f"{_CURVES[row['name']][2]}\nmax / min {row['spread']:.2g}" for row in curves])
-    return ax
-
-
-def training_speed(document: Mapping[str, Any]) -> list[Axes]:
-    """Images a second that each network trains, and that as a share of the convolutional network's; by setting."""
-    settings = [list(rows) for _, rows in groupby(document["network"], itemgetter("setting"))]
-    height = sum(0.6 + 0.3 * len(rows) for rows in settings)
-    axes = plt.subplots(len(settings), figsize=(6, height), squeeze=False)[1]
-    for ax, rows in zip(axes[:, 0], settings, strict=True):
-        _speeds(ax, rows)
-    return list(axes[:, 0])
-
-
-def _speeds(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    places = range(len(rows))
-    speeds = [row["images_per_second"] for row in rows]
-    ax.barh(places, speeds, height=0.62, color=[MECHANISM_COLOURS[row["name"]] for row in rows])
-    for place, row, speed in zip(places, rows, speeds, strict=True):
-        share = "" if row["name"] == "convolution" else f" ({100 * row['of_convolution']:.0f} %)"
-        ax.annotate(f"{speed:,.0f}{share}", (speed, place), (4, 0), textcoords="offset points", va="center")
-    setting = rows[0]["setting"]
-    label = (
-        f"images a second, training, ResNet-{setting['depth']}, width {setting['width']:g}, batch {setting['batch']}"
-    )
-    ax.set(xlabel=label, xlim=(0, 1.2 * max(speeds)), ylim=(len(rows) - 0.5, -0.5))
-    ax.set_yticks(places, [row["name"].replace("_", " ") for row in rows])
-    ax.tick_params(axis="y", length=0)
 
 
 def _lines(ax: Axes, curves: Sequence[Mapping[str, Any]], height: Any) -> None:

@@ -17,14 +17,6 @@ _MARKERS = "s^oDvP*X"
 _GREYS = (QUIET, "#D5D5D5", "#B5B5B5")
 
 
-def not_measured_yet() -> Axes:
-    """What stands in a figure's place while no benchmark has been recorded."""
-    ax = plt.subplots(figsize=(6, 1))[1]
-    ax.text(0.5, 0.5, "not measured yet: sasa-tutorial bench --save", ha="center", va="center", color=QUIET)
-    ax.set_axis_off()
-    return ax
-
-
 def roofline(
     points: Mapping[str, tuple[float, float, float]], *, flops_per_second: float, bytes_per_second: float
 ) -> Axes:
