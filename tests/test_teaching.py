@@ -20,7 +20,6 @@ from sasa_tutorial.experiments.result_tables import NOT_RUN
 from sasa_tutorial.experiments.results import row_of
 from sasa_tutorial.experiments.studies import EXTENT, GROUPS, LARGE, LESSONS, LOGITS, SLOTS, STEM, WIDTH
 from sasa_tutorial.experiments.tried import TRIED
-from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching import (
     ACCENT,
     MECHANISM_COLOURS,
@@ -33,7 +32,6 @@ from sasa_tutorial.teaching import (
     layer_times,
     maps_of_queries,
     moved_and_held,
-    offset_tables,
     other_recorded_studies,
     photograph,
     preferences_of_heads,
@@ -45,7 +43,6 @@ from sasa_tutorial.teaching import (
     time_shares,
     use_style,
     walks_to_memory,
-    window_in_image,
     windows_of_queries,
 )
 from sasa_tutorial.teaching.ablation_figures import in_words
@@ -122,59 +119,7 @@ def test_too_many_heads_and_a_query_outside_are_refused():
 # Windows in their place
 
 
-def test_a_window_at_the_corner_loses_what_lies_outside():
-    window = torch.arange(1.0, 10).reshape(1, 3, 3)
-    expected = torch.tensor([[[5.0, 6, 0, 0], [8, 9, 0, 0], [0, 0, 0, 0]]])
-    assert torch.equal(window_in_image(window, (0, 0), (3, 4)), expected)
-    expected = torch.tensor([[[0.0, 0, 0, 0], [0, 0, 1, 2], [0, 0, 4, 5]]])
-    assert torch.equal(window_in_image(window, (2, 3), (3, 4)), expected)
-
-
-def test_a_window_inside_lies_around_the_query():
-    window = softmax(HEADS, 3, 5)
-    image = window_in_image(window, (2, 3), (6, 7))
-    assert torch.equal(image[:, 1:4, 1:6], window)
-    assert torch.count_nonzero(image) == window.numel()
-
-
-def test_what_is_dropped_is_what_lies_outside_of_the_image():
-    for i, j in torch.cartesian_prod(torch.arange(H), torch.arange(W)).tolist():
-        window = torch.rand(1, 7, 7)
-        kept = window_in_image(window, (i, j), (H, W))
-        assert kept.sum() == pytest.approx(window[0][inside_image(H, W, 7)[i, j]].sum().item())
-
-
-def test_a_window_without_a_centre_is_refused():
-    with pytest.raises(ValueError, match=r"odd sides.* 2 x 3"):
-        window_in_image(torch.rand(1, 2, 3), (0, 0), (4, 4))
-    with pytest.raises(ValueError, match="outside"):
-        window_in_image(torch.rand(1, 3, 3), (0, 4), (4, 4))
-
-
 # Tables of offsets
-
-
-def test_both_tables_are_drawn_on_one_scale_around_zero():
-    row, col = torch.randn(3, 7, requires_grad=True), torch.randn(4, 7)
-    axes = offset_tables(row, col)
-    end = max(row.abs().max().item(), col.abs().max().item())
-    for ax, table, offset in zip(axes, (row, col), ("row offset a - i", "column offset b - j"), strict=True):
-        assert torch.equal(drawn(ax), table.detach())
-        assert ax.images[0].get_clim() == pytest.approx((-end, end))
-        assert ax.get_xlabel() == offset and ax.get_ylabel().startswith("d")
-        ticks = {
-            int(label.get_text()): place for place, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)
-        }
-        assert ticks == {offset: offset + 3 for offset in range(-3, 4)}
-
-
-@pytest.mark.parametrize(("channels", "offsets"), [(1, 3), (16, 7), (8, 15), (64, 63)])
-def test_tables_of_any_size_fit_and_name_their_centre(channels, offsets):
-    ax, _ = offset_tables(torch.randn(channels, offsets), torch.randn(channels, offsets))
-    width, height = ax.figure.get_size_inches()
-    assert width <= 6 and height <= 3
-    centre = [label.get_text() for label in ax.get_xticklabels()][len(ax.get_xticks()) // 2]
-    assert centre == "0" and len(ax.get_xticks()) <= 9
 
 
 # The explorer

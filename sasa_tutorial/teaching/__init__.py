@@ -8,7 +8,7 @@ from sasa_tutorial.teaching.ablation_figures import (
     then_and_now,
 )
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
-from sasa_tutorial.teaching.attention_figures import attention_over_image, offset_tables, window_in_image
+from sasa_tutorial.teaching.attention_figures import attention_over_image
 from sasa_tutorial.teaching.attention_stem_figures import (
     attention_stem_schematic,
     edge_mosaic,
@@ -32,7 +32,6 @@ from sasa_tutorial.teaching.beside import Beside
 from sasa_tutorial.teaching.bug_figures import cost_of_bugs, curves_of_suspects, kill_matrix, suspects
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
-    kernels_and_answers,
     move_and_answer,
     receptive_fields,
     stems_compared,
@@ -46,11 +45,10 @@ from sasa_tutorial.teaching.external_attention_figures import (
     hues_and_images,
     pictures_and_maps,
     slots_of_hues,
-    use_of_slots,
 )
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
 from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
-from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, logits_to_weights, weights_and_one_row
+from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, weights_and_one_row
 from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
 from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, survived
 from sasa_tutorial.teaching.local_attention_figures import (

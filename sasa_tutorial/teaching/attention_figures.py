@@ -14,7 +14,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET
 
 _MOST_HEADS = 8
@@ -69,62 +68,6 @@ def attention_over_image(
     bar = figure.colorbar(shown, ax=list(axes.flat), shrink=0.9, pad=0.02, label="attention weight")
     bar.locator = MaxNLocator(5 if len(panels) > _IN_ONE_ROW else 4)
     return panels
-
-
-def window_in_image(
-    weights: Float[Tensor, "heads kh kw"], query: tuple[int, int], size: tuple[int, int]
-) -> Float[Tensor, "heads h w"]:
-    """The weights of one query's window where they belong in the image; 0 around them.
-
-    out[:, i + a - kh//2, j + b - kw//2] = weights[:, a, b]   for the query (i, j)
-
-    Cells of the window that lie outside the image are dropped.
-
-    Args:
-        weights: of one window, its centre being the query.
-        query: row and column.
-        size: height and width of the image.
-
-    Raises:
-        ValueError: a window without a centre, or a query outside the image.
-    """
-    heads, kernel_height, kernel_width = weights.shape
-    if kernel_height % 2 == 0 or kernel_width % 2 == 0:
-        raise ValueError(f"a window has odd sides, or it has no centre; got {kernel_height} x {kernel_width}")
-    _check_query(query, size)
-    (i, j), (height, width) = query, size
-    above, left = kernel_height // 2, kernel_width // 2
-    padded = weights.new_zeros(heads, height + 2 * above, width + 2 * left)
-    padded[:, i : i + kernel_height, j : j + kernel_width] = weights  # padding moves the first cell onto (i, j)
-    return padded[:, above : above + height, left : left + width]
-
-
-def offset_tables(row: Float[Tensor, "d1 kh"], col: Float[Tensor, "d2 kw"]) -> list[Axes]:
-    """The two tables of relative offsets, around 0 and with one colour scale.
-
-    Args:
-        row: a vector of d1 channels for each row offset a - i.
-        col: a vector of d2 channels for each column offset b - j.
-    """
-    channels, offsets = max(len(row), len(col)), max(row.shape[1], col.shape[1])
-    cell_width = min(2.05 / offsets, 0.4)  # inches; 6 x 3 is the most
-    cell_height = min(2.2 / channels, cell_width)
-    figsize = (2 * (cell_width * offsets + 0.5) + 0.85, max(cell_height * channels, 0.7) + 0.75)
-    figure, axes = plt.subplots(1, 2, figsize=figsize)
-    end = float(max(row.detach().abs().max(), col.detach().abs().max())) or 1.0
-    for ax, table, title, offset in (
-        (axes[0], row, "row table", "row offset a - i"),
-        (axes[1], col, "column table", "column offset b - j"),
-    ):
-        matrix(table, title=title, rows="d (of the half)", cols=offset, limit=end, ax=ax)
-        reach = table.shape[1] // 2
-        step = max(1, -(-reach // 4))
-        ticks = range(-(reach // step) * step, reach + 1, step)
-        ax.set_xticks([reach + tick for tick in ticks], [str(tick) for tick in ticks])
-        ax.set_yticks(range(0, len(table), max(1, len(table) // 4) if cell_height < 0.2 else 1))
-        ax.set_aspect("auto")
-    figure.colorbar(axes[0].images[0], ax=list(axes), pad=0.02, label="value")
-    return list(axes)
 
 
 def _check_query(query: tuple[int, int], size: tuple[int, int]) -> None:

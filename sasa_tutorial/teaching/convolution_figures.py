@@ -116,47 +116,6 @@ def windows_times_weights(
     return list(axes)
 
 
-def kernels_and_answers(
-    kernels: Float[Tensor, "m c kh kw"],
-    images: UInt8[Tensor, "n 3 h w"],
-    answers: Float[Tensor, "n m h w"],
-    *,
-    names: Sequence[str] = (),
-    signed: bool = True,
-) -> list[list[Axes]]:
-    """Kernels in the first row, images in the first column, and where they meet the answer of one to the other.
-
-    Args:
-        kernels: of one channel, drawn around 0, or of three, drawn as colours around grey.
-        images: red, green, blue.
-        answers: each column has one colour scale.
-        names: of the kernels.
-        signed: answers around 0, else from 0 upwards.
-    """
-    columns, count = 1 + len(kernels), len(images)
-    top = 0.2 if names else 0.0
-    size = min(1.0, 6 / columns, (3 - top) / (1 + count))
-    figure, axes = plt.subplots(1 + count, columns, figsize=(columns * size, (1 + count) * size + top), squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    axes[0, 0].axis("off")
-    for column, kernel in enumerate(kernels.detach().float().cpu(), start=1):
-        end = float(kernel.abs().max()) or 1.0
-        pixels = kernel[0] if len(kernel) == 1 else 0.5 + rearrange(kernel, "c kh kw -> kh kw c") / (2 * end)
-        axes[0, column].imshow(pixels.numpy(), cmap=SIGNED_MAP, vmin=-end, vmax=end)
-        if names:
-            axes[0, column].set_title(names[column - 1], fontsize=8)
-        values = answers[:, column - 1].detach().float().cpu()
-        end = float(values.abs().max()) or 1.0
-        scale = {"cmap": SIGNED_MAP, "vmin": -end} if signed else {"cmap": POSITIVE_MAP, "vmin": 0}
-        for row in range(count):
-            axes[row + 1, column].imshow(values[row].numpy(), vmax=end, **scale)
-    for row, image in enumerate(images.cpu(), start=1):
-        axes[row, 0].imshow(rearrange(image, "c h w -> h w c").numpy())
-    for ax in axes.flat:
-        _frame_only(ax)
-    return axes.tolist()
-
-
 def receptive_fields(
     influences: Sequence[Float[Tensor, "h w"]],
     titles: Sequence[str],

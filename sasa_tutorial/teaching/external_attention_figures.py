@@ -173,30 +173,6 @@ def pictures_and_maps(rows: Sequence[Tensor], names: Sequence[str]) -> list[list
     return axes.tolist()
 
 
-def use_of_slots(
-    shares: dict[str, Float[Tensor, " s"]], contrasts: dict[str, Float[Tensor, " s"]], colour: str
-) -> list[Axes]:
-    """How much of all weights each slot takes, and how much its map varies over an image; slots sorted in each curve.
-
-    Args:
-        shares: for each way to normalise, the share of every slot; each sums to 1.
-        contrasts: for each layer, the standard deviation of a slot's weights over the pixels, in units of their mean.
-        colour: of the first curve of each panel; the second is dashed and grey.
-    """
-    _, axes = plt.subplots(1, 2, figsize=(6, 2.5))
-    for ax, curves, label in ((axes[0], shares, "share of all weights"), (axes[1], contrasts, "contrast of the map")):
-        for (name, values), style in zip(
-            curves.items(), ({"color": colour}, {"color": QUIET, "linestyle": "--"}), strict=True
-        ):
-            ax.plot(values.detach().cpu().sort(descending=True).values.numpy(), label=name, **style)
-        ax.set(xlabel="s (slots, sorted)", ylabel=label)
-        ax.set_ylim(bottom=0)
-        ax.legend(fontsize=8)
-    slots = len(next(iter(shares.values())))
-    axes[0].axhline(1 / slots, color=ACCENT, linewidth=1, linestyle=":")
-    return list(axes)
-
-
 def _cells(
     ax: Axes, colours: Float[Tensor, "n 3"], corner: tuple[float, float], size: tuple[float, float], *, columns: int
 ) -> None:

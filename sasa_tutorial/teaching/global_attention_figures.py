@@ -17,24 +17,6 @@ from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.style import ACCENT, QUIET
 
 
-def logits_to_weights(
-    logits: Float[Tensor, "h w"], weights: Float[Tensor, "h w"], query: tuple[int, int]
-) -> list[Axes]:
-    """One query before and after the softmax, as maps with numbers.
-
-    Args:
-        logits: of this query with every key.
-        weights: the softmax of the logits.
-        query: its row and column.
-    """
-    _, axes = plt.subplots(1, 2, figsize=(6, 2.5))
-    for ax, values, title, signed in ((axes[0], logits, "logits", True), (axes[1], weights, "weights", False)):
-        rounded = (values * 100).round() / 100
-        matrix(rounded, numbers=True, signed=signed, rows="h", cols="w", title=f"{title} of query {query}", ax=ax)
-        _frame(ax, query[1], query[0], 1, 1)
-    return list(axes)
-
-
 def weights_and_one_row(weights: Float[Tensor, "n n"], query: tuple[int, int], size: tuple[int, int]) -> list[Axes]:
     """All weights of an image as a matrix, and the row of one query as the map that it is.
 
