@@ -10,7 +10,6 @@ from sasa_tutorial.teaching.ablation_figures import (
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
 from sasa_tutorial.teaching.attention_figures import attention_over_image
 from sasa_tutorial.teaching.attention_stem_figures import (
-    attention_stem_schematic,
     edge_mosaic,
     edges_in_image,
     mirrored_blocks,
@@ -21,6 +20,7 @@ from sasa_tutorial.teaching.attention_stem_figures import (
     weights_in_block,
     windows_of_blocks,
 )
+from sasa_tutorial.teaching.attention_stem_schematic import attention_stem_schematic
 from sasa_tutorial.teaching.augmented_convolution_figures import (
     augmented_convolution_schematic,
     one_factor_or_many,

@@ -1,0 +1,100 @@
+"""The attention stem in one picture: values mixed by place, weights, sums, the largest of them."""
+
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
+
+MATRICES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of Okabe and Ito: one for each value matrix
+_CELL = 0.2  # inches, of a grid in the schematic
+
+
+def attention_stem_schematic() -> Axes:
+    """The whole stem on one block of 4 x 4 pixels: values mixed by place, weights, weighted sums, the largest of them.
+
+    All numbers are computed: a dark left and a light right half, four matrices in the four quarters (minus brightness
+    on the left, plus brightness on the right), weights that fall off with the distance from the query.
+    """
+    figure = plt.figure(figsize=(6, 2.9), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 6), ylim=(0, 2.9))
+    ax.axis("off")
+    noise = np.random.default_rng(3).normal(0, 0.08, (4, 4))
+    light = np.array([-0.55, -0.5, 0.5, 0.55]) + noise  # of the pixels, 0 for the mean
+    tint = np.array([0.95, 1.0, 0.8])  # greenish yellow where it is light
+    pixels = np.clip((0.5 + 0.45 * light)[..., None] * tint + np.array([0.0, 0.0, 0.12]), 0, 1)
+    side = 1 / (1 + np.exp(-2.5 * np.array([-1.5, -0.5, 0.5, 1.5])))  # how much of "right" or of "lower"
+    shares = np.array([(1 - side)[:, None] * (1 - side), (1 - side)[:, None] * side, side[:, None] * (1 - side)])
+    shares = np.concatenate([shares, (side[:, None] * side)[None]])
+    colours = np.array([plt.matplotlib.colors.to_rgb(colour) for colour in MATRICES])
+    values = (shares * np.array([-1, 1, -1, 1])[:, None, None]).sum(axis=0) * light
+    places = np.array(list(product(range(4), repeat=2)))
+    distance = np.square(places[:, None] - places[None]).sum(axis=-1)
+    weights = np.exp(-0.12 * distance)
+    weights /= weights.sum(axis=1, keepdims=True)
+    answers = (weights @ values.ravel()).reshape(4, 4)
+    query = (1, 1)
+
+    blue_red, sequential = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
+    seen = weights[query[0] * 4 + query[1]].reshape(4, 4)
+    _grid(ax, (0.15, 1.05), pixels, "4 × 4 raw pixels", query=query)
+    _grid(ax, (1.7, 1.82), np.einsum("mab,mc->abc", shares, colours), "a matrix for each place")
+    _grid(ax, (3.0, 1.82), blue_red(0.5 + 0.45 * values / np.abs(values).max()), "values $\\tilde{v}$")
+    _grid(ax, (3.0, 0.28), sequential(seen / seen.max()), "weights of one query", query=query, below=True)
+    _grid(ax, (4.3, 1.05), blue_red(0.5 + 0.45 * answers / np.abs(values).max()), "16 weighted sums", query=query)
+    largest = blue_red(0.5 + 0.45 * answers.max() / np.abs(values).max())
+    ax.add_patch(Rectangle((5.55, 1.275), 0.35, 0.35, facecolor=largest, edgecolor="black", linewidth=0.8))
+    ax.text(5.725, 1.68, "output", ha="center", fontsize=8)
+    for m, colour in enumerate(MATRICES):
+        x, y = 1.1 + 0.3 * (m % 2), 2.24 - 0.2 * (m // 2)
+        ax.text(x, y, f"$W^{m + 1}$", fontsize=9, color=colour, ha="center", weight="bold")
+    ax.text(1.25, 2.46, "mixed by $p$:", fontsize=8, ha="center")
+    _arrow(ax, (1.5, 2.2), (1.67, 2.2), "")
+    _arrow(ax, (0.98, 1.5), (2.96, 1.92), "", bend=0.3)
+    _arrow(ax, (2.53, 2.22), (2.97, 2.22), "times\npixel")
+    _arrow(ax, (0.98, 1.3), (2.96, 0.68), "", bend=0.15)
+    ax.text(1.5, 0.66, "softmax of\nq·k + q·r", fontsize=8, ha="center", va="center")
+    _arrow(ax, (3.84, 2.1), (4.27, 1.7), "")
+    _arrow(ax, (3.84, 0.85), (4.27, 1.25), "")
+    ax.text(3.98, 1.47, "times,\nsum", fontsize=8, ha="center", va="center")
+    _arrow(ax, (5.13, 1.45), (5.53, 1.45), "max")
+    return ax
+
+
+def _grid(
+    ax: Axes,
+    corner: tuple[float, float],
+    colours: np.ndarray,
+    title: str,
+    *,
+    query: tuple[int, int] | None = None,
+    below: bool = False,
+) -> None:
+    """4 x 4 coloured cells with their lower left corner at `corner`; the query's cell is framed."""
+    left, bottom = corner
+    for (i, j), colour in ((index, colours[index]) for index in np.ndindex(4, 4)):
+        place = (left + j * _CELL, bottom + (3 - i) * _CELL)
+        ax.add_patch(Rectangle(place, _CELL, _CELL, facecolor=colour, edgecolor="white", linewidth=0.8))
+    if query is not None:
+        place = (left + query[1] * _CELL, bottom + (3 - query[0]) * _CELL)
+        halo = [withStroke(linewidth=3, foreground="white")]
+        ax.add_patch(Rectangle(place, _CELL, _CELL, fill=False, edgecolor=ACCENT, linewidth=1.6, path_effects=halo))
+    y = bottom - 0.05 if below else bottom + 4 * _CELL + 0.05
+    ax.text(left + 2 * _CELL, y, title, ha="center", va="top" if below else "bottom", fontsize=8)
+
+
+def _arrow(
+    ax: Axes, tail: tuple[float, float], head: tuple[float, float], words: str, *, bend: float = 0, above: float = 0.04
+) -> None:
+    style = f"arc3,rad={bend}"
+    arrow = FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=9, color=QUIET, linewidth=1.2)
+    arrow.set_connectionstyle(style)
+    ax.add_patch(arrow)
+    if words:
+        x, y = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
+        ax.text(x, y + above, words, ha="center", va="bottom", fontsize=8)
