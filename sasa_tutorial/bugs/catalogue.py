@@ -180,7 +180,7 @@ BUGS = (
     ),
     Bug(
         name="1e-9 in float16, where it is 0",
-        seen_in="MenghaoGuo/EANet under mixed precision",
+        seen_in="MenghaoGuo/EANet in pure half precision",
         layer=ExternalAttention2d,
         patch=lambda: patch.object(external_attention, "double_normalization", normalised_in_half_precision),
     ),
