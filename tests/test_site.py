@@ -158,7 +158,9 @@ def test_search_finds_the_skew_trick(visit):
 
 def test_formulas_are_typeset(visit):
     page = visit(LESSON)
-    page.wait_for_function("document.querySelectorAll('mjx-container svg').length > 100")
+    written = page.locator(".math").count()
+    page.wait_for_function(f"document.querySelectorAll('.math mjx-container svg').length == {written}")
+    assert written > 50
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
     assert not re.search(r"\$\$|\\text\{", page.locator("main").inner_text())
 
