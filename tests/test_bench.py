@@ -427,10 +427,14 @@ def test_a_damaged_record_is_named_with_a_way_out(document, results, which):
     assert f"bench-{name}.json" in str(caught.value) and "sasa-tutorial bench --save" in str(caught.value)
 
 
+# Sections that a committed document lacks, as the device was there for minutes only. Any other document is whole.
+UNMEASURED = {"NVIDIA H200": {"network", "growth"}}
+
+
 def test_the_committed_benchmarks_can_be_read():
     for document in bench_documents():
-        whole = ("machine", "layers") if document["floor"] else ("machine", "layers", "network", "growth")
-        assert document["device"] and all(document[section] for section in whole), "on a GPU time may be too short"
+        empty = {section for section in ("machine", "layers", "network", "growth") if not document[section]}
+        assert empty == UNMEASURED.get(document["device"], set()), document["device"]
 
 
 def test_the_notebook_on_time_shows_the_committed_record():
