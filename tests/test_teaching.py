@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from io import BytesIO
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
 
 from sasa_tutorial import datasets, lessons, teaching
 from sasa_tutorial.experiments import STUDIES
@@ -441,7 +443,7 @@ def test_figures_of_flops_and_seconds_fit(draw):
 # Trained networks and a photograph
 
 
-def test_the_photograph_is_a_mean_over_areas():
+def test_photographs_are_means_over_areas():
     small, large = photograph(), photograph(512)
     assert small.shape == (3, 32, 32) and small.dtype == torch.uint8
     blocks = large.float().unflatten(2, (32, 16)).unflatten(1, (32, 16))
@@ -450,6 +452,14 @@ def test_the_photograph_is_a_mean_over_areas():
     assert sky[2] > sky[1] > sky[0], "blue, upright and in the order red, green, blue"
     with pytest.raises(ValueError, match="got 513"):
         photograph(513)
+    rocket = photograph(subject="rocket").float().mean(dim=0)
+    assert rocket[12:26, 15:17].mean() > 1.4 * rocket[12:26, 2:8].mean(), "light, in the middle of a night"
+    cup = photograph(subject="coffee_cup").float()
+    assert cup[0].mean() > 1.2 * cup[2].mean(), "wood and coffee are brown"
+    with pytest.raises(ValueError, match="1 to 384 pixels, got 385"):
+        photograph(385, "rocket")
+    with pytest.raises(ValueError, match="hopper, rocket, coffee_cup, got 'cat'"):
+        photograph(subject="cat")
 
 
 def test_entering_catches_what_a_layer_receives_and_leaves_no_hook():
@@ -853,6 +863,43 @@ def test_a_shown_figure_carries_its_words(monkeypatch):
         teaching.show("Nothing.")
     with pytest.raises(ValueError, match="description"):
         teaching.show(" ")
+
+
+def test_a_loop_plays_its_frames_and_ends_by_itself(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
+    grounds = [(1, 1, 1), (0, 0, 1), (1, 0, 0)]
+    teaching.show_loop(lambda frame: plt.figure(figsize=(1, 0.5), facecolor=grounds[frame]), 3, "A square.", rest=2)
+    (data, options) = shown[0]
+    assert options["metadata"] == {"image/png": {"alt": "A square."}}
+    loop = Image.open(BytesIO(base64.b64decode(data["image/png"])))
+    assert (loop.n_frames, loop.info["loop"]) == (3, 3), "nothing may move for ever"
+    seen, lasts = [], []
+    for frame in range(3):
+        loop.seek(frame)
+        seen.append(tuple(level / 255 for level in loop.convert("RGB").getpixel((5, 5))))
+        lasts.append(loop.info["duration"])
+    assert seen == grounds
+    assert lasts[2] - lasts[1] == pytest.approx(2000, abs=2), "it rests on the last"
+    assert not plt.get_fignums()
+    with pytest.raises(ValueError, match="at least 2 frames"):
+        teaching.show_loop(lambda frame: plt.figure(), 1, "One.")
+    with pytest.raises(ValueError, match="one size"):
+        teaching.show_loop(lambda frame: plt.figure(figsize=(1 + frame, 1)), 2, "Growing.")
+    noise = torch.rand(12, 200, 300, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="300,000 are the most"):
+        teaching.show_loop(lambda frame: plt.figure(figsize=(6, 3)).figimage(noise[frame]), 12, "Noise.")
+
+
+def test_the_window_of_the_convolution_walks_and_leaves_its_sums_behind():
+    """Frame n shows the first n sums; the first and the last show them all."""
+
+    def sums(frame):
+        return sum(1 for text in teaching.convolution_schematic(frame).texts if text.get_position()[0] > 14.6) - 2
+
+    assert [sums(frame) for frame in (0, 1, 2, 42, 43)] == [42, 1, 2, 42, 42]
+    assert teaching.CONVOLUTION_FRAMES == 44
+    plt.close("all")
 
 
 @pytest.mark.parametrize("draw", [teaching.relative_offsets_schematic, teaching.network_schematic])

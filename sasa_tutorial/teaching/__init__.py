@@ -8,6 +8,7 @@ from sasa_tutorial.teaching.ablation_figures import (
     then_and_now,
 )
 from sasa_tutorial.teaching.ablations import other_recorded_studies, recorded_study, recorded_trials
+from sasa_tutorial.teaching.animation import show_loop
 from sasa_tutorial.teaching.attention_figures import attention_over_image
 from sasa_tutorial.teaching.attention_stem_figures import (
     edge_mosaic,
@@ -38,7 +39,7 @@ from sasa_tutorial.teaching.convolution_figures import (
     windows_of,
     windows_times_weights,
 )
-from sasa_tutorial.teaching.convolution_schematic import convolution_schematic
+from sasa_tutorial.teaching.convolution_schematic import CONVOLUTION_FRAMES, convolution_schematic
 from sasa_tutorial.teaching.explorer import explorer
 from sasa_tutorial.teaching.external_attention_figures import (
     external_attention_schematic,

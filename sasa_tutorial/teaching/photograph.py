@@ -1,4 +1,7 @@
-"""A photograph that every installation has, what a network takes it for, and what reaches a layer inside."""
+"""Photographs that every installation has, what a network takes them for, and what reaches a layer inside."""
+
+from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib.cbook
 import matplotlib.pyplot as plt
@@ -10,24 +13,41 @@ from torch import Tensor, nn
 
 from sasa_tutorial.datasets.class_names import CIFAR100_CLASS_NAMES
 
-_LEFT, _TOP, _SIDE = 0, 0, 512  # the square crop around hat, face and shoulders, in pixels of the file
+_OWN = Path(__file__).with_name("photographs")
+_HOPPER = (0, 0, 512)  # top, left and side of the square around hat, face and shoulders, in pixels of the file
+SUBJECTS = ("hopper", "rocket", "coffee_cup")
 
 
-def photograph(size: int = 32) -> UInt8[Tensor, "3 size size"]:
-    """Grace Hopper, photographed by the United States Navy in 1984 (public domain); matplotlib ships the file.
+def photograph(size: int = 32, subject: str = "hopper") -> UInt8[Tensor, "3 size size"]:
+    """A photograph, cut to a square and averaged over areas down to `size` x `size`.
 
-    A square of 512 x 512 pixels around hat, face and shoulders, averaged over areas down to `size` x `size`. 32 is the
-    size of CIFAR-100's images, none of which may lie in this repository.
+    32 is the size of CIFAR-100's images, none of which may lie in this repository. All are free of rights:
+
+    - `hopper`: Grace Hopper, by the United States Navy, 1984 (public domain), up to 512 pixels; matplotlib ships it.
+      CIFAR-100 has the class "woman".
+    - `rocket`: a Falcon 9 with DSCOVR before its launch, by SpaceX, 2015 (public domain), up to 384 pixels; a class.
+    - `coffee_cup`: by Rachel Michetti, at Pikolo Espresso Bar (CC0), up to 384 pixels; "cup" is a class.
 
     Raises:
-        ValueError: size is not 1 to 512.
+        ValueError: another subject, or a size that is not 1 to the side of the photograph.
     """
-    if not 1 <= size <= _SIDE:
-        raise ValueError(f"size must be 1 to {_SIDE} pixels, got {size}")
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+    if subject not in SUBJECTS:
+        raise ValueError(f"subject must be one of {', '.join(SUBJECTS)}, got {subject!r}")
+    with _file(subject) as file:
         pixels = torch.from_numpy(plt.imread(file, format="jpg").copy())
-    square = rearrange(pixels, "h w c -> c h w")[:, _TOP : _TOP + _SIDE, _LEFT : _LEFT + _SIDE]
+    square = rearrange(pixels, "h w c -> c h w")
+    if subject == "hopper":
+        top, left, side = _HOPPER
+        square = square[:, top : top + side, left : left + side]
+    if not 1 <= size <= square.shape[1]:
+        raise ValueError(f"size must be 1 to {square.shape[1]} pixels, got {size}")
     return F.adaptive_avg_pool2d(square.float(), size).round().to(torch.uint8)
+
+
+def _file(subject: str) -> BinaryIO:
+    if subject == "hopper":
+        return matplotlib.cbook.get_sample_data("grace_hopper.jpg")
+    return (_OWN / f"{subject}.jpg").open("rb")
 
 
 def best_guesses(logits: Float[Tensor, "1 classes"], count: int = 5) -> dict[str, float]:

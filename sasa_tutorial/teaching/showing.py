@@ -17,15 +17,24 @@ def show(alt: str) -> None:
     Raises:
         ValueError: no words, or no figure to show.
     """
-    if not alt.strip():
-        raise ValueError("a figure needs a description, got an empty one")
     if not plt.get_fignums():
         raise ValueError("there is no figure to show: draw one first, in the same cell")
-    from IPython.display import display
-
     figure = plt.gcf()
     content = BytesIO()
     figure.savefig(content, format="png", bbox_inches="tight")
     plt.close(figure)
-    image = {"image/png": b64encode(content.getvalue()).decode(), "text/plain": alt}
+    show_png(content.getvalue(), alt)
+
+
+def show_png(content: bytes, alt: str) -> None:
+    """Show an image, with words for those who cannot see it; see `show`.
+
+    Raises:
+        ValueError: no words.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs a description, got an empty one")
+    from IPython.display import display
+
+    image = {"image/png": b64encode(content).decode(), "text/plain": alt}
     display(image, raw=True, metadata={"image/png": {"alt": alt}})
