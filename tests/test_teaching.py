@@ -667,6 +667,14 @@ def test_one_run_each_is_ranked_by_it():
     assert [list(line.get_xdata()) for line in right.lines] == [[71.0, 70.0], [70.5], [70.0, 74.0], [72.0]]
 
 
+def test_runs_that_arrive_one_by_one_keep_the_axes():
+    runs = torch.tensor([[70.0, 74.0], [71.0, 70.0]])
+    (left, right), (_, all_of_them) = teaching.one_run_or_ten(runs, 1), teaching.one_run_or_ten(runs)
+    assert (left.get_title(), right.get_title()) == ("one run each", "1 run each")
+    assert [list(line.get_xdata()) for line in right.lines] == [[71.0], [71.0], [70.0], [70.0]]
+    assert right.get_xlim() == all_of_them.get_xlim() and right.get_xlim()[1] > 74
+
+
 def test_own_spreads_are_in_order_and_the_odd_one_stands_out():
     ax = teaching.own_spreads(
         {"wild": [60.0, 66.0, 63.0], "quiet": [70.0, 70.01, 70.02], "usual": [50.0, 51.0, 52.0]}, 1.0
@@ -699,6 +707,19 @@ def test_the_pixel_that_asks_is_framed_in_image_and_weights():
     panels = teaching.asked_by_one_pixel(images, weights, [(3, 4), (20, 9)], ("one", "other"))
     assert [ax.get_title() for ax in panels] == ["one", "what it reads", "other", "what it reads"]
     assert [ax.patches[0].get_xy() for ax in panels] == [(3, 2), (3, 2), (8, 19), (8, 19)]
+
+
+def test_the_best_guess_of_every_network_is_a_bar_that_is_filled_where_it_is_right():
+    rocket, worm = (datasets.class_names.CIFAR100_CLASS_NAMES.index(word) for word in ("rocket", "worm"))
+    sure = torch.full((2, 100), 0.2 / 99)
+    sure[0, rocket], sure[1, worm] = 0.8, 0.8
+    images = torch.stack([photograph(32, subject) for subject in ("rocket", "coffee_cup")])
+    confidences = {"convolution": sure, "global_attention": sure}
+    *_, left, right = teaching.guesses_of_networks(images, confidences, ("rocket", "cup"))
+    assert texts(left) == ["rocket, 80 %"] * 2 and texts(right) == ["worm, 80 %"] * 2
+    assert [label.get_text() for label in left.get_yticklabels()] == ["01 convolution", "02 global attention"]
+    assert to_hex(left.patches[1].get_facecolor()) == MECHANISM_COLOURS["global_attention"].lower()
+    assert to_hex(right.patches[1].get_facecolor()) == "#ffffff"
 
 
 def test_accuracies_of_the_lessons_say_how_many_seeds():

@@ -48,7 +48,12 @@ from sasa_tutorial.teaching.external_attention_figures import (
     slots_of_hues,
 )
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
-from sasa_tutorial.teaching.first_look_figures import asked_by_one_pixel, lesson_accuracies, marked_twins
+from sasa_tutorial.teaching.first_look_figures import (
+    asked_by_one_pixel,
+    guesses_of_networks,
+    lesson_accuracies,
+    marked_twins,
+)
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, weights_and_one_row
 from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
 from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, survived

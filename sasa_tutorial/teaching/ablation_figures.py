@@ -129,19 +129,27 @@ def _arrow(tail: tuple[float, float], head: tuple[float, float]) -> FancyArrowPa
     return FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=10, color=QUIET, linewidth=1.6)
 
 
-def one_run_or_ten(runs: Float[Tensor, "designs runs"]) -> list[Axes]:
-    """Designs in the order of their first runs: that one run each, then all runs with their means (diamonds)."""
+def one_run_or_ten(runs: Float[Tensor, "designs runs"], shown: int | None = None) -> list[Axes]:
+    """Designs in the order of their first runs: that one run each, then all runs with their means (diamonds).
+
+    Args:
+        runs: accuracies, in percent.
+        shown: how many runs of each the right panel has so far; None for all. The axes are those of all runs.
+    """
+    count = shown or runs.shape[1]
     order = runs[runs[:, 0].argsort(descending=True)]
     _, axes = plt.subplots(1, 2, figsize=(6, 2.4), sharex=True, sharey=True)
-    for place, values in enumerate(order.tolist()):
+    for place, values in enumerate(order[:, :count].tolist()):
         colour = ACCENT if place == 0 else QUIET
         axes[0].plot(values[0], place, "o", color=colour)
-        axes[1].plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.6)
+        axes[1].plot(values, [place] * count, "o", color=colour, markersize=3, alpha=0.6)
         mean = statistics.mean(values)
         axes[1].plot(mean, place, "D", color=colour, markersize=6, markeredgecolor="white")
     names = [f"design {chr(ord('A') + place)}" for place in range(len(order))]
+    margin = 0.06 * float(runs.max() - runs.min())
     axes[0].set(yticks=range(len(order)), yticklabels=names, ylim=(len(order) - 0.4, -0.6))
-    for ax, title in zip(axes, ("one run each", f"{runs.shape[1]} runs each"), strict=True):
+    axes[0].set_xlim(float(runs.min()) - margin, float(runs.max()) + margin)
+    for ax, title in zip(axes, ("one run each", f"{count} run{'s' * (count > 1)} each"), strict=True):
         ax.set(title=title, xlabel="test top-1 (%)")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=(1, 2, 5, 10)))
         ax.tick_params(axis="y", length=0)
@@ -187,7 +195,7 @@ def then_and_now(
         periods: what to call them.
     """
     _, axes = plt.subplots(1, 3, figsize=(6, 2.4), width_ratios=(1, 1, 1))
-    colours = dict(zip(accuracies, ("#56B4E9", "#000000", "#009E73"), strict=False))
+    colours = dict(zip(accuracies, ("#56B4E9", QUIET, "#009E73"), strict=False))
     for panel, (ax, period) in enumerate(zip(axes, periods, strict=False)):
         for place, (name, both) in enumerate(accuracies.items()):
             runs, mean = both[panel], statistics.mean(both[panel])

@@ -1,9 +1,9 @@
-"""More figures of the first notebook: twins with their marks, what one pixel reads by colour, the recorded lessons.
+"""More figures of the first notebook: what one pixel reads by colour, guesses of networks, twins, recorded lessons.
 
 Each takes data and returns Axes; none trains, shows or keeps anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -14,6 +14,7 @@ from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 from torch.nn import functional
 
+from sasa_tutorial.datasets.class_names import CIFAR100_CLASS_NAMES
 from sasa_tutorial.datasets.synthetic import MARK, MARK_COLOURS
 from sasa_tutorial.experiments.results import Row
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS, POSITIVE_MAP, QUIET
@@ -67,6 +68,38 @@ def asked_by_one_pixel(
                 frame = {"facecolor": "none", "edgecolor": colour, "linewidth": width}
                 ax.add_patch(Rectangle((j - 1, i - 1), 2, 2, **frame))
     figure.colorbar(shown, ax=list(axes.flat), shrink=0.75, pad=0.02, label="weight", extend="max")
+    return list(axes.flat)
+
+
+def guesses_of_networks(
+    images: UInt8[Tensor, "n 3 h w"], confidences: Mapping[str, Float[Tensor, "n 100"]], labels: Sequence[str]
+) -> list[Axes]:
+    """Images side by side; below each, what every network takes it for and how sure it is. A filled bar is right.
+
+    Args:
+        confidences: by name of the mechanism, a softmax over the classes of CIFAR-100 for each image.
+        labels: the true class of each image.
+    """
+    _, axes = plt.subplots(2, len(images), figsize=(6, 3), height_ratios=(1, 1.35), squeeze=False)
+    names = list(confidences)
+    for column, label in enumerate(labels):
+        picture, ax = axes[:, column]
+        picture.imshow(rearrange(images[column].cpu(), "c h w -> h w c").numpy())
+        picture.set_title(f"a {label}", fontsize=9)
+        picture.set(xticks=[], yticks=[])
+        picture.spines[:].set_visible(False)
+        for place, name in enumerate(names):
+            share, guess = (part.item() for part in confidences[name][column].max(dim=0))
+            word, colour = CIFAR100_CLASS_NAMES[guess].replace("_", " "), MECHANISM_COLOURS[name]
+            face = colour if word == label else "white"
+            ax.barh(place, 100 * share, height=0.62, facecolor=face, edgecolor=colour, linewidth=1)
+            ax.text(100 * share + 2, place, f"{word}, {100 * share:.0f} %", va="center", fontsize=7.5)
+        words = [f"{place + 1:02d} {name.replace('_', ' ')}" for place, name in enumerate(names)]
+        ax.set_yticks(range(len(names)), words if column == 0 else [""] * len(names), fontsize=7.5)
+        ax.tick_params(axis="y", length=0)
+        ax.set(xlim=(0, 125), xticks=range(0, 101, 25), ylim=(len(names) - 0.4, -0.6))
+        ax.tick_params(axis="x", labelsize=7.5)
+        ax.set_xlabel("confidence in its best guess (%)", fontsize=8)
     return list(axes.flat)
 
 
