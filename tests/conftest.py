@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sasa_tutorial import paths
+from sasa_tutorial.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +36,31 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
             timeout=timeout,
             env={**os.environ, **variables},
         )
+
+    return run
+
+
+@pytest.fixture
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `command`, inside this process: the same output and exit code, without the seconds that importing torch takes.
+
+    For commands that neither train nor depend on how a process begins.
+    """
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = 0
+        with monkeypatch.context() as changed:
+            changed.setattr(sys, "argv", ["sasa-tutorial", *arguments])
+            for name, value in variables.items():
+                changed.setenv(name, value)
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return run
 

@@ -498,6 +498,6 @@ def test_ctrl_c_loses_nothing_that_was_measured(tiny, results):
         (("--only", "floor", "--device", "cpu"), "on cpu there are machine, layers, network, growth, got 'floor'"),
     ],
 )
-def test_what_does_not_go_together_is_refused(command, options, message):
-    result = command("bench", *options)
+def test_what_does_not_go_together_is_refused(said, options, message):
+    result = said("bench", *options)
     assert result.returncode in (1, 2) and message in result.stderr and "Traceback" not in result.stderr

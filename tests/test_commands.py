@@ -72,43 +72,44 @@ def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path
         (("run", "--only", "99"), "no notebook '99'; there are 00_start_here"),
     ],
 )
-def test_a_wrong_name_is_one_clear_sentence(command, arguments, message):
-    result = command(*arguments)
+def test_a_wrong_name_is_one_clear_sentence(said, arguments, message):
+    result = said(*arguments)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: ") and message in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_usage_errors_exit_2(command):
-    assert command("train").returncode == 2
-    assert command("train", "convolution", "--missing").returncode == 2
-    assert command("train", "convolution", "--epochs", "0").returncode == 2
-    assert command("walk").returncode == 2
+def test_usage_errors_exit_2(said):
+    assert said("train").returncode == 2
+    assert said("train", "convolution", "--missing").returncode == 2
+    assert said("train", "convolution", "--epochs", "0").returncode == 2
+    assert said("walk").returncode == 2
 
 
 def test_the_profile_variable_is_named_when_it_is_wrong(command):
     result = command("train", "convolution", SASA_PROFILE="huge")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "got 'huge' (from the variable SASA_PROFILE)" in result.stderr
 
 
-def test_without_the_data_the_command_that_gets_it_is_named(command, tmp_path):
-    result = command("train", "convolution", "--profile", "laptop", SASA_DATA=str(tmp_path))
+def test_without_the_data_the_command_that_gets_it_is_named(said, tmp_path):
+    result = said("train", "convolution", "--profile", "laptop", SASA_DATA=str(tmp_path))
     assert result.returncode == 1
     assert str(tmp_path) in result.stderr and "sasa-tutorial data download" in result.stderr
     assert "Traceback" not in result.stderr
-    checked = command("data", "check", SASA_DATA=str(tmp_path))
+    checked = said("data", "check", SASA_DATA=str(tmp_path))
     assert checked.returncode == 1 and checked.stdout.count("cifar-100-python") == 3
 
 
-def test_results_and_missing_runs_are_listed(command):
-    assert command("results").returncode == 0
-    assert command("results", "--markdown").returncode == 0
-    study = command("results", "--study", "tried")
+def test_results_and_missing_runs_are_listed(said):
+    assert said("results").returncode == 0
+    assert said("results", "--markdown").returncode == 0
+    study = said("results", "--study", "tried")
     assert study.returncode == 0 and study.stdout.startswith("Under which recipe does attention learn")
     assert re.search(r"^relative offsets: float32 +38.4 +\+2.20 ", study.stdout, re.M)
-    assert "| relative offsets: float32 | 38.4 |" in command("results", "--study", "tried", "--markdown").stdout
-    assert "no study is called 'extend'" in command("results", "--study", "extend").stderr
-    missing = command("results", "--missing", "--profile", "gpu")
+    assert "| relative offsets: float32 | 38.4 |" in said("results", "--study", "tried", "--markdown").stdout
+    assert "no study is called 'extend'" in said("results", "--study", "extend").stderr
+    missing = said("results", "--missing", "--profile", "gpu")
     assert missing.returncode == 0 and "convolution, profile gpu, seed 0" in missing.stdout
 
 

@@ -889,7 +889,7 @@ def test_a_shown_figure_carries_its_words(monkeypatch):
 def test_a_loop_plays_its_frames_and_ends_by_itself(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append((data, options)))
-    grounds = [(1, 1, 1), (0, 0, 1), (1, 0, 0)]
+    grounds = [(1, 1, 1), (0, 0, 1), (1, 0, 0)]  # white stays white
     teaching.show_loop(lambda frame: plt.figure(figsize=(1, 0.5), facecolor=grounds[frame]), 3, "A square.", rest=2)
     (data, options) = shown[0]
     assert options["metadata"] == {"image/png": {"alt": "A square."}}

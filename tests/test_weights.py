@@ -296,14 +296,14 @@ def test_they_are_part_of_the_installed_package(monkeypatch):
     assert paths.weights_root() == ROOT / wheel["force-include"]["data/weights"]
 
 
-def test_the_command_lists_and_checks_them(command):
-    result = command("weights")
+def test_the_command_lists_and_checks_them(said):
+    result = said("weights")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert len(lines) == len(NAMES)
     assert all(f"data/weights/{name}.safetensors: ok (" in line for name, line in zip(NAMES, lines, strict=True))
-    learned = command("weights", "--learned").stdout
+    learned = said("weights", "--learned").stdout
     assert "relative_offsets, groups.0.0.spatial.offsets.row: correlation with its start " in learned
     assert "convolution, stem" not in learned, "it has no tables"
-    refused = command("weights", "--publish", "convolution", "--profile", "laptop", "--seed", "99")
+    refused = said("weights", "--publish", "convolution", "--profile", "laptop", "--seed", "99")
     assert refused.returncode == 1 and "holds no finished run" in refused.stderr and "Traceback" not in refused.stderr

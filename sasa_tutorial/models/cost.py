@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -13,8 +13,20 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def on_paper(model: nn.Module) -> nn.Module:
-    """A copy without numbers, on the meta device, as for evaluation; the model stays as it is."""
-    return copy.deepcopy(model).to("meta").eval()
+    """A copy without numbers, on the meta device, as for evaluation; the model stays as it is.
+
+    Its batch norms hand on what they get: they are counted nowhere, and PyTorch takes a norm on the meta device apart
+    into twenty operators, which was a third of the time.
+    """
+    copied = copy.deepcopy(model).to("meta").eval()
+    for module in copied.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.forward = _handed_on
+    return copied
+
+
+def _handed_on(x: Tensor) -> Tensor:
+    return x
 
 
 def flops_per_image(model: nn.Module, size: int = 32) -> int:

@@ -61,8 +61,9 @@ def _animated(pictures: list[Image.Image], seconds: list[float]) -> bytes:
     all_of_them = Image.new("RGB", (width, height * len(pictures)))
     for place, picture in enumerate(pictures):
         all_of_them.paste(picture, (0, place * height))
-    palette = all_of_them.quantize(_COLOURS, dither=Image.Dither.NONE)
-    flat = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    # All at once, then cut apart: by a palette of another image, white would be nearly white.
+    flat_ones = all_of_them.quantize(_COLOURS, dither=Image.Dither.NONE)
+    flat = [flat_ones.crop((0, place * height, width, (place + 1) * height)) for place in range(len(pictures))]
     content = BytesIO()
     milliseconds = [round(1000 * one) for one in seconds]
     flat[0].save(content, "png", save_all=True, append_images=flat[1:], duration=milliseconds, loop=_ROUNDS)

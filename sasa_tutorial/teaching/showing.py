@@ -17,6 +17,7 @@ def show(alt: str) -> None:
     Raises:
         ValueError: no words, or no figure to show.
     """
+    _check(alt)
     if not plt.get_fignums():
         raise ValueError("there is no figure to show: draw one first, in the same cell")
     figure = plt.gcf()
@@ -32,9 +33,13 @@ def show_png(content: bytes, alt: str) -> None:
     Raises:
         ValueError: no words.
     """
-    if not alt.strip():
-        raise ValueError("a figure needs a description, got an empty one")
+    _check(alt)
     from IPython.display import display
 
     image = {"image/png": b64encode(content).decode(), "text/plain": alt}
     display(image, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def _check(alt: str) -> None:
+    if not alt.strip():
+        raise ValueError("a figure needs a description, got an empty one")

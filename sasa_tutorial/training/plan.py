@@ -95,7 +95,8 @@ class Plan:
 
     def same_settings(self, record: Record) -> bool:
         """Whether `record` is of a run like this one, with any seed."""
-        return (record.model, record.profile, record.config) == (self.model, self.profile.name, self.config)
+        # The settings last: they are put together anew each time, and most records differ before that.
+        return (record.model, record.profile) == (self.model, self.profile.name) and record.config == self.config
 
     def matches(self, record: Record) -> bool:
         """Whether `record` is of this run."""
