@@ -12,16 +12,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from sasa_tutorial import datasets, lessons, teaching
+from sasa_tutorial import datasets, ledger, lessons, teaching
 from sasa_tutorial.experiments import STUDIES
 from sasa_tutorial.experiments.comparison import compare
 from sasa_tutorial.experiments.result_tables import NOT_RUN
 from sasa_tutorial.experiments.results import row_of
 from sasa_tutorial.experiments.studies import EXTENT, GROUPS, LARGE, LESSONS, LOGITS, SLOTS, STEM, WIDTH
 from sasa_tutorial.experiments.tried import TRIED
+from sasa_tutorial.models import sasa_resnet
 from sasa_tutorial.teaching import (
     ACCENT,
     MECHANISM_COLOURS,
@@ -913,13 +915,43 @@ def test_a_loop_plays_its_frames_and_ends_by_itself(monkeypatch):
 
 
 def test_the_window_of_the_convolution_walks_and_leaves_its_sums_behind():
-    """Frame n shows the first n sums; the first and the last show them all."""
+    """Frame n shows the first n sums; the first and the last show them all. Each sum is that of its nine products."""
 
-    def sums(frame):
-        return sum(1 for text in teaching.convolution_schematic(frame).texts if text.get_position()[0] > 14.6) - 2
+    def numbers(frame, left, right):
+        texts = teaching.convolution_schematic(frame).texts
+        cells = [text for text in texts if left < text.get_position()[0] < right and 1 < text.get_position()[1] < 6]
+        plt.close("all")
+        return [int(text.get_text().replace("−", "-")) for text in cells if text.get_text().lstrip("−").isdigit()]
 
-    assert [sums(frame) for frame in (0, 1, 2, 42, 43)] == [42, 1, 2, 42, 42]
-    assert teaching.CONVOLUTION_FRAMES == 44
+    shown = [numbers(frame, 17.6, 22.6) for frame in (0, 1, 2, 25, 26)]
+    assert [len(sums) for sums in shown] == [25, 1, 2, 25, 25]
+    image = F.pad(torch.ones(1, 1, 3, 3), (1, 1, 1, 1))
+    kernel = torch.tensor([[-1.0, 0, 1]] * 3)[None, None]
+    assert shown[0] == F.conv2d(image, kernel, padding=1).flatten().int().tolist()
+    for frame in (1, 8, 20):
+        assert sum(numbers(frame, 12.8, 15.8)) == shown[0][frame - 1]
+    assert teaching.CONVOLUTION_FRAMES == 27
+
+
+def test_the_network_of_the_loop_costs_what_the_ledger_counts():
+    """In frame n, the first n - 1 blocks attend."""
+    for frame, groups in ((1, ()), (4, (1,)), (8, (1, 2)), (14, (1, 2, 3)), (17, (1, 2, 3, 4)), (0, (1, 2, 3, 4))):
+        with torch.device("meta"):
+            counted = ledger.count(sasa_resnet(50, attention_groups=groups), 224)
+        said = " ".join(text.get_text() for text in teaching.network_schematic(frame).texts)
+        plt.close("all")
+        params, flops = f"{counted.params / 1e6:.1f}", f"{counted.explicit_flops / 1e9:.1f}"
+        assert f"{params}{' of 25.6' if groups else ''} M" in said and f"{flops}{' of 8.2' if groups else ''} G" in said
+    assert teaching.NETWORK_FRAMES == 18
+
+
+def test_kernels_lie_with_their_numbers_on_what_they_make_of_a_photograph():
+    photo = teaching.photograph(16, "coffee_cup")
+    axes = teaching.kernels_on_a_photograph(
+        photo, {"rows": torch.eye(3), "all": -torch.ones(3, 3)}, [torch.eye(16)] * 2
+    )
+    assert [ax.get_title() for ax in axes] == ["photograph", "rows", "all"]
+    assert [text.get_text() for text in axes[2].child_axes[0].texts] == ["−1"] * 9
     plt.close("all")
 
 

@@ -33,6 +33,7 @@ from sasa_tutorial.teaching.beside import Beside
 from sasa_tutorial.teaching.bug_figures import cost_of_bugs, curves_of_suspects, kill_matrix, suspects
 from sasa_tutorial.teaching.checks import check_answer, expect_error
 from sasa_tutorial.teaching.convolution_figures import (
+    kernels_on_a_photograph,
     move_and_answer,
     receptive_fields,
     stems_compared,
@@ -63,6 +64,7 @@ from sasa_tutorial.teaching.local_attention_figures import (
     same_neighbours,
 )
 from sasa_tutorial.teaching.network_figures import (
+    NETWORK_FRAMES,
     cost_and_accuracy,
     cost_of_groups,
     growth,

@@ -43,10 +43,39 @@ def move_and_answer(
         ax.imshow(pixels.detach().cpu().numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set_title(title, fontsize=8)
     answers = (answer_moved, moved_answered, difference)
-    titles = ("answer,\nthen move", "move,\nthen answer", "difference of\nthe two")
+    titles = ("layer,\nthen move", "move,\nthen layer", "difference of\nthe two")
     for ax, values, title in zip(axes[2:], answers, titles, strict=True):
         matrix(values, limit=end, rows="", cols="", ax=ax)
         ax.set_title(title, fontsize=8)
+    for ax in axes:
+        _frame_only(ax)
+    return list(axes)
+
+
+def kernels_on_a_photograph(
+    photo: UInt8[Tensor, "3 h w"],
+    kernels: Mapping[str, Float[Tensor, "kh kw"]],
+    outputs: Sequence[Float[Tensor, "h w"]],
+) -> list[Axes]:
+    """A photograph, and what hand-made kernels make of it; each kernel lies with its numbers on its output.
+
+    Args:
+        photo: red, green, blue.
+        kernels: by name.
+        outputs: one for each kernel; each has a scale of its own around 0, which a hundredth of the pixels exceed.
+    """
+    _, axes = plt.subplots(1, 1 + len(kernels), figsize=(6, 1.75))
+    axes[0].imshow(rearrange(photo.cpu(), "c h w -> h w c").numpy())
+    axes[0].set_title("photograph", fontsize=8)
+    for ax, (name, kernel), output in zip(axes[1:], kernels.items(), outputs, strict=True):
+        end = float(output.abs().quantile(0.99)) or 1.0
+        ax.imshow(output.cpu().numpy(), cmap=SIGNED_MAP, vmin=-end, vmax=end)
+        ax.set_title(name, fontsize=8)
+        inset = ax.inset_axes((0.0, 0.0, 0.36, 0.36))
+        matrix(kernel, numbers=True, rows="", cols="", ax=inset)
+        for text in inset.texts:
+            text.set(fontsize=6, text=text.get_text().replace("-", "−"))
+        _frame_only(inset)
     for ax in axes:
         _frame_only(ax)
     return list(axes)
@@ -107,7 +136,7 @@ def windows_times_weights(
     for ax, values, title, vertical, horizontal in (
         (axes[0], rows, "windows", "n = h · w", inside),
         (axes[1], columns, "× weights", inside, "$c_{out}$"),
-        (axes[2], product, "= answers", "n = h · w", "$c_{out}$"),
+        (axes[2], product, "= outputs", "n = h · w", "$c_{out}$"),
     ):
         matrix(values, rows=vertical, cols=horizontal, ax=ax)
         ax.set_title(f"{title}\n{values.shape[0]} x {values.shape[1]}", fontsize=9)
@@ -179,7 +208,7 @@ def stems_compared(
             end = float(answer.abs().max()) or 1.0
             ax.imshow(answer.numpy(), cmap=SIGNED_MAP, vmin=-end, vmax=end)
         rows[-2][0].set_ylabel("kernel", fontsize=8)
-        rows[-1][0].set_ylabel("answer", fontsize=8)
+        rows[-1][0].set_ylabel("output", fontsize=8)
         rows[-2][count // 2].set_title(name, fontsize=9)
     for ax in (ax for row in rows for ax in row):
         _frame_only(ax)

@@ -2,61 +2,68 @@
 
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from sasa_tutorial.layers import conv2d_windows
 from sasa_tutorial.teaching.style import ACCENT, QUIET, SIGNED_MAP
 
-_IMAGE = torch.tensor(
-    [
-        [0, 0, 0, 0, 0, 0, 0],
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 1, 1, 1, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0],
-    ]
-).float()
+_IMAGE = F.pad(torch.ones(3, 3), (1, 1, 1, 1))  # a bright square on dark ground
 _KERNEL = torch.tensor([[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]]).float()  # dark on the left, light on the right
 _PIXEL = (2, 1)  # whose window the picture shows when it stands still
-_OUTPUT = 14.6  # from the left: where the output begins
+_KERNEL_AT, _PRODUCTS_AT, _OUTPUT_AT = (
+    (8.4, 2),
+    (12.8, 2),
+    (17.6, 1),
+)  # left and top; the image with its zeros at (0, 0)
 CONVOLUTION_FRAMES = _IMAGE.numel() + 2  # one for each pixel; the whole picture comes first and last
 
 
 def convolution_schematic(frame: int = 0) -> Axes:
     """A window slides over an image; its nine pixels meet the same nine weights everywhere; each sum is one output.
 
-    The numbers are those of `conv2d_windows` with this image and kernel.
+    The weights find upright edges: the output is positive where the image gets brighter from left to right, negative
+    where it gets darker, and 0 where nothing changes.
 
     Args:
         frame: 0 to CONVOLUTION_FRAMES - 1, for `teaching.show_loop`. In the first and the last the output is whole;
             in those between, the window walks from pixel to pixel, and the output grows behind it.
     """
-    answer = conv2d_windows(_IMAGE[None, None], _KERNEL[None, None])[0, 0]
     walking = 0 < frame < CONVOLUTION_FRAMES - 1
     i, j = divmod(frame - 1, _IMAGE.shape[1]) if walking else _PIXEL
-    figure = plt.figure(figsize=(6, 2.3), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1))
-    _grid(ax, _IMAGE, 0, 0, lambda value: str(1 - 0.85 * (1 - value)), dark=lambda value: value < 0.5)
-    _grid(ax, _KERNEL, 9.4, 1, _signed(1), dark=lambda value: abs(value) > 0.6)
-    done = _places(answer)[: frame if walking else None]
-    _grid(ax, answer, _OUTPUT, 0, _signed(3), dark=lambda value: abs(value) > 1.8, only=done)
-    ax.add_patch(Rectangle((j - 1, i - 1), 3, 3, fill=False, color=ACCENT, linewidth=2.5))
-    ax.add_patch(Rectangle((_OUTPUT + j, i), 1, 1, fill=False, color=ACCENT, linewidth=2.5))
-    _arrow(ax, (1.5, 7.4), (3.6, 7.4))
-    ax.text(3.9, 7.45, "slide on", ha="left", va="center", color=ACCENT, fontsize=8)
-    ax.text(8.6, 2.5, "×", ha="center", va="center", fontsize=16)
-    _arrow(ax, (12.7, 2.5), (14.2, 2.5))
-    ax.text(13.4, 1.75, "sum", ha="center", va="center", fontsize=9)
-    for x, words in ((3.5, "image x"), (10.9, "weights W"), (_OUTPUT + 3.5, "output y")):
-        ax.text(x, -1.5, words, ha="center", va="center", fontsize=10, weight="bold")
-    ax.text(10.9, 4.75, "the same nine\neverywhere", ha="center", va="center", fontsize=8)
-    words = f"nine products, added: {answer[i, j]:.0f}".replace("-", "−")
-    ax.text(_OUTPUT + 3.5, 7.45, words, ha="center", va="center", fontsize=8, color=ACCENT)
-    ax.set(xlim=(-1.4, 22.2), ylim=(8, -2.1), aspect="equal")
+    padded = F.pad(_IMAGE, (1, 1, 1, 1))
+    products = _KERNEL * padded[i : i + 3, j : j + 3] + 0.0  # no -0
+    output = F.conv2d(_IMAGE[None, None], _KERNEL[None, None], padding=1)[0, 0]
+
+    ax = plt.figure(figsize=(6, 2.6), layout="none").add_axes((0, 0, 1, 1))
+    _zeros_outside(ax, padded)
+    _grid(ax, _IMAGE, (1, 1), lambda value: str(0.2 + 0.8 * value), dark=lambda value: value < 0.5)
+    _grid(ax, _KERNEL, _KERNEL_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
+    _grid(ax, products, _PRODUCTS_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
+    done = _places(output)[: frame if walking else None]
+    _grid(ax, output, _OUTPUT_AT, _signed(3), dark=lambda value: abs(value) > 1.8, only=done)
+    for corner, side in (((j, i), 3), (_PRODUCTS_AT, 3), ((_OUTPUT_AT[0] + j, _OUTPUT_AT[1] + i), 1)):
+        ax.add_artist(Rectangle(corner, side, side, fill=False, edgecolor=ACCENT, linewidth=2.5))
+    _words(ax, f"{output[i, j]:.0f}".replace("-", "−"))
+    ax.set(xlim=(-0.6, 23.2), ylim=(8.8, -1.5))
     ax.axis("off")
     return ax
+
+
+def _words(ax, answer) -> None:
+    small = {"ha": "center", "va": "center", "fontsize": 8}
+    for x, title in ((3.5, "image x"), (9.9, "weights W"), (14.3, "products"), (20.1, "output y")):
+        ax.text(x, -0.8, title, ha="center", va="center", fontsize=10, weight="bold")
+    for x, sign in ((7.7, "×"), (12.1, "=")):
+        ax.text(x, 3.5, sign, ha="center", va="center", fontsize=15)
+    for start, end in (((16.1, 3.5), (17.35, 3.5)), ((1.3, 7.8), (2.7, 7.8))):
+        style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": ACCENT, "linewidth": 1.8}
+        ax.add_artist(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
+    ax.text(2.9, 7.8, "the window slides", color=ACCENT, **small | {"ha": "left"})
+    ax.text(9.9, 5.9, "the same nine\neverywhere", **small)
+    ax.text(14.3, 5.6, f"added: {answer}", color=ACCENT, **small)
+    ax.text(20.1, 7.4, "+ brighter to the right", color=_signed(1)(1), **small)
+    ax.text(20.1, 8.2, "− darker to the right", color=_signed(1)(-1), **small)
 
 
 def _signed(end):
@@ -64,23 +71,26 @@ def _signed(end):
     return lambda value: colours(0.5 + 0.42 * value / end)
 
 
-def _grid(ax, values, left, top, colour, *, dark, only=None) -> None:
-    """Cells with numbers, their upper left corner at (left, top). Where only some are drawn, the others are empty."""
+def _zeros_outside(ax, padded) -> None:
+    last = len(padded) - 1
+    for row, col in _places(padded):
+        if not (0 < row < last and 0 < col < last):
+            ax.text(col + 0.5, row + 0.53, "0", ha="center", va="center", fontsize=7, color=QUIET)
+    ax.add_artist(Rectangle((0, 0), last + 1, last + 1, facecolor="#F0F0F0", edgecolor="none", zorder=0))
+
+
+def _grid(ax, values, corner, colour, *, dark, only=None) -> None:
+    """Cells with numbers, their upper left corner at `corner`. Where only some are drawn, the others are empty."""
     drawn = _places(values) if only is None else only
     for row, col in _places(values):
         filled = {"facecolor": colour(values[row, col].item())} if (row, col) in drawn else {"fill": False}
         # Not add_patch, which looks for new limits of the axes with every cell: half the time of a frame.
-        ax.add_artist(Rectangle((left + col, top + row), 1, 1, edgecolor=QUIET, linewidth=0.5, **filled))
+        ax.add_artist(Rectangle((corner[0] + col, corner[1] + row), 1, 1, edgecolor=QUIET, linewidth=0.5, **filled))
     for row, col in drawn:
-        value, place = values[row, col].item(), (left + col + 0.5, top + row + 0.53)
+        value, place = values[row, col].item(), (corner[0] + col + 0.5, corner[1] + row + 0.53)
         words = f"{value:.0f}".replace("-", "−")
         ax.text(*place, words, ha="center", va="center", fontsize=7, color="white" if dark(value) else "black")
 
 
 def _places(values) -> list[tuple[int, int]]:
     return [(row, col) for row in range(values.shape[0]) for col in range(values.shape[1])]
-
-
-def _arrow(ax, start, end) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 12, "color": ACCENT, "linewidth": 1.8}
-    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
