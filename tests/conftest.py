@@ -15,6 +15,25 @@ from sasa_tutorial.cli import main
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# Files of more than half a minute come first: a long one that begins last leaves a core idle until it ends.
+LONGEST = (
+    "notebooks",
+    "commands",
+    "triton",
+    "grid_runner",
+    "kernels",
+    "hosts",
+    "folder",
+    "triton_machine_code",
+    "ledger",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def own_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SASA_BUILD", str(tmp_path / "build"))

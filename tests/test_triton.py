@@ -142,7 +142,7 @@ def test_it_is_the_equation():
 
 @computes
 def test_memory_layout_does_not_matter():
-    q, k, v, row, col = inputs(heads=2, h=3, w=4)
+    q, k, v, row, col = inputs(heads=2, h=2, w=3)
     upstream = torch.randn_like(q)
     expected = results((q, k, v, row, col), 3, "triton", upstream)
     turned = [x.transpose(-1, -2).contiguous().transpose(-1, -2) for x in (q, k, v, upstream)]
@@ -197,7 +197,7 @@ def test_what_is_not_a_number_stays_in_the_windows_that_see_it():
 
 @computes
 def test_two_runs_give_the_same_bits():
-    arguments = inputs(heads=2, h=3, w=3)
+    arguments = inputs(heads=2, h=2, w=3)
     upstream = torch.randn_like(arguments[0])
     once, again = (results(arguments, 3, "triton", upstream) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
