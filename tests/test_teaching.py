@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from sasa_tutorial import datasets, ledger, lessons, teaching
@@ -999,6 +1000,25 @@ def test_the_stem_is_drawn_with_its_parts_inside_the_picture():
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= ax.figure.bbox.width and box.y1 <= ax.figure.bbox.height
 
 
+def test_the_sums_of_the_stem_grow_query_by_query_and_the_largest_is_the_output_at_both_ends():
+    last = teaching.ATTENTION_STEM_FRAMES - 1
+
+    def sums_and_output(frame):
+        boxes = [patch for patch in teaching.attention_stem_schematic(frame).patches if isinstance(patch, Rectangle)]
+        filled = [box for box in boxes if box.get_fill() and box.get_facecolor()[:3] != (1, 1, 1)]
+        return sum(4.2 < box.get_x() < 5.2 for box in filled), sum(box.get_x() > 5.2 for box in filled)
+
+    assert last == 17
+    assert [sums_and_output(frame) for frame in (0, 1, 2, last - 1, last)] == [
+        (16, 1),
+        (1, 0),
+        (2, 0),
+        (16, 0),
+        (16, 1),
+    ]
+    plt.close("all")
+
+
 def test_the_middle_of_a_window_is_the_pixel_shown_alone():
     image = picture(12, 14)
     _, alone, around = teaching.same_colour_windows(image, {"here": (5, 6), "there": (4, 8)}, reach=2)
@@ -1077,13 +1097,29 @@ def test_beside_keeps_what_came_in_and_what_a_layer_made_of_it():
     assert torch.equal(y[:, :3], x) and torch.equal(y[:, 3:], layer(x))
 
 
-def test_the_schematic_of_external_attention_mixes_the_values_of_its_memory():
+def test_the_schematic_of_external_attention_is_whole_at_both_ends_and_answers_pixel_by_pixel_between():
+    last = teaching.EXTERNAL_ATTENTION_FRAMES - 1
+
+    def drawn_in(frame):
+        ax = teaching.external_attention_schematic(frame)
+        boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+        framed = [box for box in boxes if not box.get_fill()]
+        outputs = [box for box in boxes if box.get_fill() and box.get_x() > 4.5]
+        return len(framed), sum(box.get_facecolor()[:3] != (1, 1, 1) for box in outputs)
+
+    assert last == 19
+    assert [drawn_in(frame) for frame in (0, 1, 9, 10, last - 1, last)] == [
+        (6, 18),  # a query, its row of weights and its output, in both images
+        (3, 1),
+        (3, 9),
+        (3, 10),
+        (3, 18),
+        (6, 18),
+    ]
     ax = teaching.external_attention_schematic()
     assert tuple(ax.figure.get_size_inches()) == (6, 3)
-    words = " ".join(text.get_text() for text in ax.texts)
-    assert "the same for every image" in words and "9 pixels x 4 slots" in words
-    framed = [patch for patch in ax.patches if not patch.get_fill()]
-    assert len(framed) == 6, "the query, its row of weights and its output, in both images"
+    assert any("the same for every image" in text.get_text() for text in ax.texts)
+    plt.close("all")
 
 
 def test_hues_carry_the_mark_of_their_team_and_images_the_light_of_their_row():

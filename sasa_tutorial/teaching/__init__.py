@@ -21,7 +21,7 @@ from sasa_tutorial.teaching.attention_stem_figures import (
     weights_in_block,
     windows_of_blocks,
 )
-from sasa_tutorial.teaching.attention_stem_schematic import attention_stem_schematic
+from sasa_tutorial.teaching.attention_stem_schematic import ATTENTION_STEM_FRAMES, attention_stem_schematic
 from sasa_tutorial.teaching.augmented_convolution_figures import (
     augmented_convolution_schematic,
     one_factor_or_many,
@@ -42,12 +42,8 @@ from sasa_tutorial.teaching.convolution_figures import (
 )
 from sasa_tutorial.teaching.convolution_schematic import CONVOLUTION_FRAMES, convolution_schematic
 from sasa_tutorial.teaching.explorer import explorer
-from sasa_tutorial.teaching.external_attention_figures import (
-    external_attention_schematic,
-    hues_and_images,
-    pictures_and_maps,
-    slots_of_hues,
-)
+from sasa_tutorial.teaching.external_attention_figures import hues_and_images, pictures_and_maps, slots_of_hues
+from sasa_tutorial.teaching.external_attention_schematic import EXTERNAL_ATTENTION_FRAMES, external_attention_schematic
 from sasa_tutorial.teaching.figures import as_image, images_in_rows, matrix, training_curves
 from sasa_tutorial.teaching.first_look_figures import (
     asked_by_one_pixel,

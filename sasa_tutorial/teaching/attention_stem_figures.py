@@ -124,9 +124,9 @@ def edges_in_image(image: UInt8[Tensor, "3 H W"], answers: Mapping[str, Float[Te
         image: red, green, blue.
         answers: by name of the network, one column of panels each.
     """
-    figure = plt.figure(figsize=(6, 2.7))
+    figure = plt.figure(figsize=(6, 3))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    grid = figure.add_gridspec(2, 1 + len(answers), width_ratios=[1.7] + [1] * len(answers))
+    grid = figure.add_gridspec(2, 1 + len(answers), width_ratios=[1.15] + [1] * len(answers))
     whole = figure.add_subplot(grid[:, 0])
     whole.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
     whole.set_title("photograph", fontsize=8)
@@ -157,8 +157,11 @@ def weights_in_block(weights: Mapping[str, Float[Tensor, "n n"]]) -> list[Axes]:
     figure, axes = plt.subplots(1, len(weights), figsize=(6, 1.95), sharey=True, squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     for ax, (name, table) in zip(axes[0], weights.items(), strict=True):
-        rounded = (table.detach().cpu() * 100).round() / 100
-        matrix(rounded, signed=False, limit=1, numbers=True, rows="", cols="pixel that is read", title=name, ax=ax)
+        matrix(table, signed=False, limit=1, rows="", cols="pixel that is read", title=name, ax=ax)
+        for i, j in product(range(n), repeat=2):
+            weight = table[i, j].item()
+            style = {"fontsize": 7, "color": "white" if weight < 0.6 else "black"}
+            ax.text(j, i, f"{weight:.2f}", ha="center", va="center", **style)
         ax.set(xticks=range(n), yticks=range(n), xticklabels=places, yticklabels=places)
         ax.tick_params(length=0, labelsize=7)
         ax.title.set_fontsize(8)

@@ -12,43 +12,52 @@ from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 MATRICES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of Okabe and Ito: one for each value matrix
 _CELL = 0.2  # inches, of a grid in the schematic
+_QUERY = 5  # of the 16 pixels: whose weights the picture shows when it stands still
+ATTENTION_STEM_FRAMES = 16 + 2  # one for each query; the whole picture comes first and last
 
 
-def attention_stem_schematic() -> Axes:
+def attention_stem_schematic(frame: int = 0) -> Axes:
     """The whole stem on one block of 4 x 4 pixels: values mixed by place, weights, weighted sums, the largest of them.
 
     All numbers are computed: a dark left and a light right half, four matrices in the four quarters (minus brightness
-    on the left, plus brightness on the right), weights that fall off with the distance from the query.
+    on the left, plus brightness on the right), and a head whose queries, keys and r are multiples of brightness.
+
+    Args:
+        frame: 0 to ATTENTION_STEM_FRAMES - 1, for `teaching.show_loop`. In the first and the last all sums are there,
+            and the largest is the output; in those between, the pixels ask one after another, and the sums grow.
     """
     figure = plt.figure(figsize=(6, 2.9), layout="none")
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, 6), ylim=(0, 2.9))
     ax.axis("off")
-    noise = np.random.default_rng(3).normal(0, 0.08, (4, 4))
-    light = np.array([-0.55, -0.5, 0.5, 0.55]) + noise  # of the pixels, 0 for the mean
+    light = np.array([-0.55, -0.5, 0.5, 0.55]) + np.random.default_rng(3).normal(0, 0.08, (4, 4))  # 0 for the mean
     tint = np.array([0.95, 1.0, 0.8])  # greenish yellow where it is light
     pixels = np.clip((0.5 + 0.45 * light)[..., None] * tint + np.array([0.0, 0.0, 0.12]), 0, 1)
-    side = 1 / (1 + np.exp(-2.5 * np.array([-1.5, -0.5, 0.5, 1.5])))  # how much of "right" or of "lower"
-    shares = np.array([(1 - side)[:, None] * (1 - side), (1 - side)[:, None] * side, side[:, None] * (1 - side)])
-    shares = np.concatenate([shares, (side[:, None] * side)[None]])
+    shares = _shares()
     colours = np.array([plt.matplotlib.colors.to_rgb(colour) for colour in MATRICES])
     values = (shares * np.array([-1, 1, -1, 1])[:, None, None]).sum(axis=0) * light
-    places = np.array(list(product(range(4), repeat=2)))
-    distance = np.square(places[:, None] - places[None]).sum(axis=-1)
-    weights = np.exp(-0.12 * distance)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = _weights(light)
     answers = (weights @ values.ravel()).reshape(4, 4)
-    query = (1, 1)
+    walking = 0 < frame < ATTENTION_STEM_FRAMES - 1
+    asked = frame - 1 if walking else _QUERY
+    query = divmod(asked, 4)
 
     blue_red, sequential = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
-    seen = weights[query[0] * 4 + query[1]].reshape(4, 4)
+    end = np.abs(values).max()
+    seen = weights[asked].reshape(4, 4)
     _grid(ax, (0.15, 1.05), pixels, "4 × 4 raw pixels", query=query)
     _grid(ax, (1.7, 1.82), np.einsum("mab,mc->abc", shares, colours), "a matrix for each place")
-    _grid(ax, (3.0, 1.82), blue_red(0.5 + 0.45 * values / np.abs(values).max()), "values $\\tilde{v}$")
-    _grid(ax, (3.0, 0.28), sequential(seen / seen.max()), "weights of one query", query=query, below=True)
-    _grid(ax, (4.3, 1.05), blue_red(0.5 + 0.45 * answers / np.abs(values).max()), "16 weighted sums", query=query)
-    largest = blue_red(0.5 + 0.45 * answers.max() / np.abs(values).max())
-    ax.add_patch(Rectangle((5.55, 1.275), 0.35, 0.35, facecolor=largest, edgecolor="black", linewidth=0.8))
+    _grid(ax, (3.0, 1.82), blue_red(0.5 + 0.45 * values / end), "values $\\tilde{v}$")
+    _grid(ax, (3.0, 0.28), sequential(seen / weights.max()), "weights of one query", query=query, below=True)
+    sums = blue_red(0.5 + 0.45 * answers / end)
+    _grid(ax, (4.3, 1.05), sums, "16 weighted sums", query=query, drawn=asked + 1 if walking else 16)
+    if not walking:
+        row, column = np.unravel_index(answers.argmax(), answers.shape)
+        place = (4.3 + column * _CELL, 1.05 + (3 - row) * _CELL)
+        ax.add_artist(Rectangle(place, _CELL, _CELL, fill=False, edgecolor="black", linewidth=1.4))
+        ax.text(4.7, 0.98, "black: the largest", ha="center", va="top", fontsize=8)
+    largest = "white" if walking else blue_red(0.5 + 0.45 * answers.max() / end)
+    ax.add_artist(Rectangle((5.55, 1.275), 0.35, 0.35, facecolor=largest, edgecolor="black", linewidth=1.4))
     ax.text(5.725, 1.68, "output", ha="center", fontsize=8)
     for m, colour in enumerate(MATRICES):
         x, y = 1.1 + 0.3 * (m % 2), 2.24 - 0.2 * (m // 2)
@@ -66,6 +75,23 @@ def attention_stem_schematic() -> Axes:
     return ax
 
 
+def _shares() -> np.ndarray:
+    """p(a, b, m): each of four matrices has most of one quarter."""
+    after = 1 / (1 + np.exp(-2.5 * np.array([-1.5, -0.5, 0.5, 1.5])))  # how much of "right" or of "lower"
+    before = 1 - after
+    quarters = [np.outer(rows, cols) for rows, cols in product((before, after), (before, after))]
+    return np.array(quarters)
+
+
+def _weights(light: np.ndarray) -> np.ndarray:
+    """16 queries by 16 keys: light pixels look to the right and down, dark ones to the left and up."""
+    flat, places = light.ravel(), np.array(list(product(range(4), repeat=2)))
+    apart = places[None] - places[:, None]  # query, key, (rows, columns)
+    logits = 2 * np.outer(flat, flat) + flat[:, None] * (apart @ np.array([0.8, 1.0]))
+    weights = np.exp(logits)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def _grid(
     ax: Axes,
     corner: tuple[float, float],
@@ -74,16 +100,22 @@ def _grid(
     *,
     query: tuple[int, int] | None = None,
     below: bool = False,
+    drawn: int = 16,
 ) -> None:
-    """4 x 4 coloured cells with their lower left corner at `corner`; the query's cell is framed."""
+    """4 x 4 coloured cells with their lower left corner at `corner`; the query's cell is framed.
+
+    Where only the first few are drawn, the others are empty frames.
+    """
     left, bottom = corner
     for (i, j), colour in ((index, colours[index]) for index in np.ndindex(4, 4)):
         place = (left + j * _CELL, bottom + (3 - i) * _CELL)
-        ax.add_patch(Rectangle(place, _CELL, _CELL, facecolor=colour, edgecolor="white", linewidth=0.8))
+        empty = 4 * i + j >= drawn
+        look = {"facecolor": "white", "edgecolor": QUIET} if empty else {"facecolor": colour, "edgecolor": "white"}
+        ax.add_artist(Rectangle(place, _CELL, _CELL, linewidth=0.5 if empty else 0.8, **look))
     if query is not None:
         place = (left + query[1] * _CELL, bottom + (3 - query[0]) * _CELL)
         halo = [withStroke(linewidth=3, foreground="white")]
-        ax.add_patch(Rectangle(place, _CELL, _CELL, fill=False, edgecolor=ACCENT, linewidth=1.6, path_effects=halo))
+        ax.add_artist(Rectangle(place, _CELL, _CELL, fill=False, edgecolor=ACCENT, linewidth=1.6, path_effects=halo))
     y = bottom - 0.05 if below else bottom + 4 * _CELL + 0.05
     ax.text(left + 2 * _CELL, y, title, ha="center", va="top" if below else "bottom", fontsize=8)
 
@@ -94,7 +126,7 @@ def _arrow(
     style = f"arc3,rad={bend}"
     arrow = FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=9, color=QUIET, linewidth=1.2)
     arrow.set_connectionstyle(style)
-    ax.add_patch(arrow)
+    ax.add_artist(arrow)
     if words:
         x, y = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
         ax.text(x, y + above, words, ha="center", va="bottom", fontsize=8)

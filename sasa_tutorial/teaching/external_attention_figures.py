@@ -1,4 +1,4 @@
-"""Figures of the lesson on external attention: the mechanism, hues in two teams, a few slots over many images."""
+"""Figures of the lesson on external attention: hues in two teams, a few slots over many images."""
 
 import math
 from collections.abc import Sequence
@@ -8,66 +8,13 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch, Rectangle, Wedge
+from matplotlib.patches import Rectangle, Wedge
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.style import POSITIVE_MAP, QUIET
 
-_SLOTS = torch.tensor([[0.80, 0.40, 0.00], [0.34, 0.71, 0.91], [0.00, 0.62, 0.45], [0.94, 0.89, 0.26]])  # s c
-_IMAGES = (((0, 0, 1, 3, 0, 1, 3, 3, 1), 1.9, 4), ((2, 3, 3, 2, 2, 1, 0, 2, 1), 0.2, 1))  # kinds, bottom, query
 _TEAM_MARKS = ("o", "^")
-
-
-def external_attention_schematic() -> Axes:
-    """The mechanism on two images of 3 x 3 pixels: queries, the slots that both ask, weights, values and outputs.
-
-    The weights are computed, not made up: double normalization of the products of the pixels' colours with four keys.
-    """
-    _, ax = plt.subplots(figsize=(6, 3))
-    ax.set(xlim=(0, 6), ylim=(0, 3), aspect="equal")
-    ax.axis("off")
-    for kinds, bottom, query in _IMAGES:
-        shade = torch.linspace(-0.07, 0.07, 9)[:, None]  # no two pixels alike
-        pixels = (0.6 * _SLOTS[list(kinds)] + 0.25 + shade[torch.arange(9) * 4 % 9]).clamp(0, 1)
-        logits = 16 * (pixels - pixels.mean(dim=0)) @ (_SLOTS - _SLOTS.mean(dim=0)).T
-        weights = torch.softmax(logits - torch.logsumexp(logits, dim=0), dim=1)
-        _cells(ax, pixels, (0.3, bottom), (0.3, 0.3), columns=3)
-        _cells(ax, weights @ _SLOTS, (4.8, bottom), (0.3, 0.3), columns=3)
-        shown = torch.tensor(plt.get_cmap(POSITIVE_MAP)(weights.numpy())[..., :3])
-        _cells(ax, shown.flatten(0, 1), (2.2, bottom), (0.3, 0.1), columns=4)
-        row, height = bottom + 0.9 - 0.1 * (query + 1), bottom + 0.9 - 0.3 * (query // 3 + 1)
-        for corner, size in (
-            ((0.3 + 0.3 * (query % 3), height), (0.3, 0.3)),
-            ((2.2, row), (1.2, 0.1)),
-            ((4.8 + 0.3 * (query % 3), height), (0.3, 0.3)),
-        ):
-            ax.add_patch(Rectangle(corner, *size, fill=False, ec=ACCENT, lw=1.8, zorder=3))
-        _arrow(ax, (0.62 + 0.3 * (query % 3), height + 0.15), (2.18, row + 0.05))
-        _arrow(ax, (3.43, row + 0.05), (4.78 + 0.3 * (query % 3), height + 0.15))
-        for slot in range(4):  # every column belongs to a slot
-            end = (1.78, bottom) if bottom > 1 else (1.22, bottom + 0.9)
-            ax.plot([2.35 + 0.3 * slot] * 2, end, color=MECHANISM_COLOURS["external_attention"], lw=1)
-    colour = MECHANISM_COLOURS["external_attention"]
-    ax.add_patch(FancyBboxPatch((1.56, 1.24), 1.92, 0.52, boxstyle="round,pad=0.02", fc="#FFF6E0", ec=colour, lw=1.4))
-    for slot, paint in enumerate(_SLOTS.tolist()):
-        for bottom, look in ((1.53, {"hatch": "/////"}), (1.27, {})):
-            ax.add_patch(Rectangle((2.24 + 0.3 * slot, bottom), 0.22, 0.2, fc=paint, ec="white", lw=0.7, **look))
-    for x, y, text, side, size in (
-        (2.14, 1.63, "keys", "right", 8),
-        (2.14, 1.37, "values", "right", 8),
-        (3.6, 1.5, "memory of 4 slots: learned,\nthe same for every image", "left", 8),
-        (0.75, 2.9, "image 1", "center", 8),
-        (0.75, 0.1, "image 2", "center", 8),
-        (2.8, 2.9, "weights: 9 pixels x 4 slots", "center", 8),
-        (2.8, 0.1, "1. softmax down each column   2. rows sum to 1", "center", 7),
-        (1.5, 2.52, "pixel\nasks slots", "center", 7),
-        (4.15, 2.52, "mix of\nvalues", "center", 7),
-        (5.25, 2.9, "output 1", "center", 8),
-        (5.25, 0.1, "output 2", "center", 8),
-    ):
-        ax.text(x, y, text, ha=side, va="center", fontsize=size)
-    return ax
 
 
 def hues_and_images(
@@ -171,22 +118,6 @@ def pictures_and_maps(rows: Sequence[Tensor], names: Sequence[str]) -> list[list
             _quiet_frame(ax)
         panels[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     return axes.tolist()
-
-
-def _cells(
-    ax: Axes, colours: Float[Tensor, "n 3"], corner: tuple[float, float], size: tuple[float, float], *, columns: int
-) -> None:
-    """Coloured cells row by row, the first at the top left; `corner` is the lower left one of the whole."""
-    rows = len(colours) // columns
-    for place, colour in enumerate(colours.tolist()):
-        x, y = corner[0] + size[0] * (place % columns), corner[1] + size[1] * (rows - 1 - place // columns)
-        ax.add_patch(Rectangle((x, y), *size, fc=colour, ec="white", lw=0.5))
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate(
-        "", end, start, arrowprops={"arrowstyle": "-|>", "color": ACCENT, "lw": 1.3, "shrinkA": 0, "shrinkB": 0}
-    )
 
 
 def _quiet_frame(ax: Axes) -> None:

@@ -1,0 +1,125 @@
+"""The picture that opens the lesson on external attention: the pixels of two images ask one memory, one by one."""
+
+import matplotlib.pyplot as plt
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from torch import Tensor
+
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
+
+_SLOTS = torch.tensor([[0.80, 0.40, 0.00], [0.34, 0.71, 0.91], [0.00, 0.62, 0.45], [0.94, 0.89, 0.26]])  # s c
+_IMAGES = (((0, 0, 1, 3, 0, 1, 3, 3, 1), 1.9, 4), ((2, 3, 3, 2, 2, 1, 0, 2, 1), 0.2, 6))  # kinds, bottom, query
+_PIXELS = 9
+_IMAGE, _TABLE, _OUTPUT = 0.3, 2.2, 4.8  # from the left, in inches
+EXTERNAL_ATTENTION_FRAMES = 2 * _PIXELS + 2  # one for each pixel; the whole picture comes first and last
+
+
+def external_attention_schematic(frame: int = 0) -> Axes:
+    """The mechanism on two images of 3 x 3 pixels: queries, the slots that both ask, weights, values and outputs.
+
+    The weights are computed, not made up: double normalization of the products of the pixels' colours with four keys.
+    The lines between memory and weights are as thick as the framed pixel's weights.
+
+    Args:
+        frame: 0 to EXTERNAL_ATTENTION_FRAMES - 1, for `teaching.show_loop`. In the first and the last both outputs are
+            whole, and one pixel of each image asks; in those between, the pixels of the first image ask one after
+            another, then those of the second, and the outputs grow behind them.
+    """
+    figure = plt.figure(figsize=(6, 3), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 6), ylim=(0, 3))
+    ax.axis("off")
+    asked = frame - 1 if 0 < frame < EXTERNAL_ATTENTION_FRAMES - 1 else None  # of all pixels of both images
+    for number, (kinds, bottom, query) in enumerate(_IMAGES):
+        answered = _PIXELS
+        if asked is not None:
+            query = asked - number * _PIXELS
+            answered = min(max(query + 1, 0), _PIXELS)
+        _image(ax, kinds, bottom, query if 0 <= query < _PIXELS else None, answered)
+    _memory(ax)
+    for x, y, text in (
+        (0.75, 2.9, "image 1"),
+        (1.5, 2.9, "a pixel asks"),
+        (2.8, 2.9, "weights: 9 x 4"),
+        (4.1, 2.9, "the values mix"),
+        (5.25, 2.9, "output 1"),
+        (0.75, 0.1, "image 2"),
+        (2.8, 0.1, "1. softmax down each column   2. rows sum to 1"),
+        (5.25, 0.1, "output 2"),
+    ):
+        ax.text(x, y, text, ha="center", va="center", fontsize=8 if len(text) < 20 else 7)
+    return ax
+
+
+def _image(ax: Axes, kinds: tuple[int, ...], bottom: float, query: int | None, answered: int) -> None:
+    """An image, its weights and the pixels of its output that are answered; the query's way is marked."""
+    shade = torch.linspace(-0.07, 0.07, _PIXELS)[:, None]  # no two pixels alike
+    pixels = (0.6 * _SLOTS[list(kinds)] + 0.25 + shade[torch.arange(_PIXELS) * 4 % _PIXELS]).clamp(0, 1)
+    logits = 16 * (pixels - pixels.mean(dim=0)) @ (_SLOTS - _SLOTS.mean(dim=0)).T
+    weights = torch.softmax(logits - torch.logsumexp(logits, dim=0), dim=1)
+    _cells(ax, pixels, (_IMAGE, bottom), (0.3, 0.3), columns=3)
+    _cells(ax, weights @ _SLOTS, (_OUTPUT, bottom), (0.3, 0.3), columns=3, drawn=answered)
+    shown = torch.tensor(plt.get_cmap(POSITIVE_MAP)(weights.numpy())[..., :3])
+    _cells(ax, shown.flatten(0, 1), (_TABLE, bottom), (0.3, 0.1), columns=4)
+    near, far = (1.88, 1.76) if bottom > 1 else (1.12, 1.24)  # the edges of table and memory that face each other
+    for slot in range(4):  # every column belongs to a slot
+        weight = 0.0 if query is None else weights[query, slot].item()
+        colour = ACCENT if weight > 0.05 else MECHANISM_COLOURS["external_attention"]
+        x = _TABLE + 0.15 + 0.3 * slot
+        ax.plot([x, x], [near, far], color=colour, linewidth=1 + 8 * weight, solid_capstyle="butt")
+    if query is None:
+        return
+    row, height = bottom + 0.9 - 0.1 * (query + 1), bottom + 0.9 - 0.3 * (query // 3 + 1)
+    column = 0.3 * (query % 3)
+    for corner, size in (
+        ((_IMAGE + column, height), (0.3, 0.3)),
+        ((_TABLE, row), (1.2, 0.1)),
+        ((_OUTPUT + column, height), (0.3, 0.3)),
+    ):
+        ax.add_artist(Rectangle(corner, *size, fill=False, ec=ACCENT, lw=1.8, zorder=3))
+    _arrow(ax, (_IMAGE + 0.32 + column, height + 0.15), (_TABLE - 0.02, row + 0.05))
+    _arrow(ax, (_TABLE + 1.23, row + 0.05), (_OUTPUT - 0.02 + column, height + 0.15))
+
+
+def _memory(ax: Axes) -> None:
+    look = {"boxstyle": "round,pad=0.02", "fc": "#FFF6E0", "ec": MECHANISM_COLOURS["external_attention"], "lw": 1.4}
+    ax.add_artist(FancyBboxPatch((1.56, 1.26), 1.92, 0.48, **look))
+    for slot, paint in enumerate(_SLOTS.tolist()):
+        for bottom, hatch in ((1.52, {"hatch": "/////"}), (1.28, {})):
+            ax.add_artist(Rectangle((2.24 + 0.3 * slot, bottom), 0.22, 0.2, fc=paint, ec="white", lw=0.7, **hatch))
+    for x, y, text, side in (
+        (2.14, 1.62, "keys", "right"),
+        (2.14, 1.38, "values", "right"),
+        (3.6, 1.6, "memory of 4 slots: learned,\nthe same for every image", "left"),
+    ):
+        ax.text(x, y, text, ha=side, va="center", fontsize=8)
+    ax.text(3.6, 1.34, "a thick line is a large weight", ha="left", va="center", fontsize=8, color=ACCENT)
+
+
+def _cells(
+    ax: Axes,
+    colours: Float[Tensor, "n 3"],
+    corner: tuple[float, float],
+    size: tuple[float, float],
+    *,
+    columns: int,
+    drawn: int | None = None,
+) -> None:
+    """Coloured cells row by row, the first at the top left; `corner` is the lower left one of the whole.
+
+    Where only the first few are drawn, the others are empty frames.
+    """
+    rows = len(colours) // columns
+    for place, colour in enumerate(colours.tolist()):
+        x, y = corner[0] + size[0] * (place % columns), corner[1] + size[1] * (rows - 1 - place // columns)
+        if drawn is None or place < drawn:
+            ax.add_artist(Rectangle((x, y), *size, fc=colour, ec="white", lw=0.5))
+        else:
+            ax.add_artist(Rectangle((x, y), *size, fc="white", ec=QUIET, lw=0.5))
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": ACCENT, "linewidth": 1.3}
+    ax.add_artist(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, zorder=4, **style))
