@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sasa_tutorial import paths
 from sasa_tutorial.errors import SettingError, TutorialError
 from sasa_tutorial.files import locked
 from sasa_tutorial.notebook_runner import run_series
@@ -130,6 +131,21 @@ def test_a_second_notebook_waits_and_goes_on_with_what_comes_of_it(notebook, cap
     thread.join()
     assert "another notebook is training it; this one waits" in said[0] and ended == ["other"]
     assert second.record == first.record or second.record.val_top1 == first.record.val_top1
+
+
+def test_an_unfinished_run_of_other_settings_is_named_and_left_alone():
+    """As one that an older version has begun: its settings had other names."""
+    with pytest.raises(Stopped):
+        train("convolution", profile="smoke", steps=3, minutes=1e-9, say=lambda line: None)
+    (begun,) = paths.build_root().glob("runs/convolution-smoke-seed0-*/checkpoint.pt")
+    content, lines = begun.read_bytes(), []
+    train("convolution", profile="smoke", steps=1, resume=True, say=lines.append)
+    (line,) = [line for line in lines if line.startswith("begins anew")]
+    assert begun.parent.name in line and "other settings" in line
+    assert begun.read_bytes() == content
+    lines.clear()
+    train("convolution", profile="smoke", steps=3, resume=True, say=lines.append)
+    assert "going on after step 1" in lines and not any(line.startswith("begins anew") for line in lines)
 
 
 def test_a_command_does_not_wait():

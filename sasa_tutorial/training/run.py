@@ -123,11 +123,9 @@ def train(
             f"{_device_name(plan, group)}, local attention: {kernels.fastest_backend(group.device.type)}"
         )
         if start is not None:
-            training.resume(start)
-            unfinished = f"going on after step {training.logbook.step:,}"
-            say(unfinished if start == plan.checkpoint else f"trained before, on {training.logbook.started}; its log:")
-            for line in training.logbook.lines:
-                say(str(line))
+            _go_on(training, plan, start, say)
+        elif resume:
+            _name_other_settings(plan, say)
 
         with stop_requests(deadline) as stop, live_bar(training.steps, plan.model, enabled=group.first) as bar:
             training.report = lambda line: _above(bar, say, str(line))
@@ -156,6 +154,21 @@ def train(
             f"{record.images_per_second:,.0f} images/s; recorded in {shown(plan.records)}"
         )
         return Run(record=record, lines=training.logbook.lines, model=training.trained, validation=images.validation)
+
+
+def _go_on(training: Training, plan: Plan, start: Path, say: Callable[[str], None]) -> None:
+    training.resume(start)
+    unfinished = f"going on after step {training.logbook.step:,}"
+    say(unfinished if start == plan.checkpoint else f"trained before, on {training.logbook.started}; its log:")
+    for line in training.logbook.lines:
+        say(str(line))
+
+
+def _name_other_settings(plan: Plan, say: Callable[[str], None]) -> None:
+    """An unfinished run of other settings, or of a version that had others, is not this run: said, and left alone."""
+    same_name = f"{plan.folder.name.rpartition('-')[0]}-*/{plan.checkpoint.name}"
+    for other in sorted(plan.folder.parent.glob(same_name)):
+        say(f"begins anew: the unfinished run in {shown(other.parent)} has other settings, and stays as it is")
 
 
 @contextmanager
