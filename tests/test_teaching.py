@@ -1086,8 +1086,28 @@ def test_the_schematic_of_local_attention_fits_and_its_weights_share_one():
     assert {"window", "logits q·k", "weights", "weight × value", "output"} <= set(words)
     assert any("9 pixels" in word for word in words) and any("4 pixels" in word for word in words)
     weights = [float(word) for word in words if word.startswith(".")]
-    assert len(weights) == 9 + 4
-    assert sum(weights[:9]) == pytest.approx(1, abs=0.05) and sum(weights[9:]) == pytest.approx(1, abs=0.03)
+    assert len(weights) == 4 + 9  # the corner first
+    assert sum(weights[:4]) == pytest.approx(1, abs=0.03) and sum(weights[4:]) == pytest.approx(1, abs=0.05)
+    plt.close("all")
+
+
+def test_the_window_of_local_attention_walks_and_leaves_its_outputs_behind():
+    """A cell of the output is white until the window has been there; the first and the last picture are complete."""
+
+    def empty(frame):
+        (cells,) = teaching.local_attention_schematic(frame).collections
+        colours = cells.get_facecolor()[1:72:2]  # the image and the output take turns
+        plt.close("all")
+        return int((colours == 1).all(axis=1).sum())
+
+    last = teaching.LOCAL_ATTENTION_FRAMES - 1
+    assert last < 30
+    left = [empty(frame) for frame in range(last + 1)]
+    assert left[:3] == [0, 34, 33] and left[last] == 0
+    assert left[1:last] == sorted(left[1:last], reverse=True)
+    notes = {text.get_text() for text in teaching.local_attention_schematic(2).texts}
+    assert "at an edge: 6 pixels share a weight of 1" in notes
+    plt.close("all")
 
 
 def test_beside_keeps_what_came_in_and_what_a_layer_made_of_it():

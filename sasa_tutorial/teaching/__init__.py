@@ -54,11 +54,8 @@ from sasa_tutorial.teaching.first_look_figures import (
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, weights_and_one_row
 from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
 from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, survived
-from sasa_tutorial.teaching.local_attention_figures import (
-    local_attention_schematic,
-    logits_and_weights,
-    same_neighbours,
-)
+from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
+from sasa_tutorial.teaching.local_attention_schematic import LOCAL_ATTENTION_FRAMES, local_attention_schematic
 from sasa_tutorial.teaching.network_figures import (
     NETWORK_FRAMES,
     cost_and_accuracy,

@@ -1,0 +1,144 @@
+"""The picture that opens the lesson on local attention: a window walks over an image, and an output grows behind it."""
+
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int64
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from torch import Tensor
+
+from sasa_tutorial.layers import gather_windows, inside_image
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP
+
+NO_PIXEL = "#E6E6E6"  # cells of a window that lie outside the image
+_AT_CORNER = "#0072B2"
+_INK, _EDGE = "#222222", "#BBBBBB"
+# A small picture: a light shape on dark ground, every pixel a little different.
+_SHAPE = ("##....", "#..##.", "...#..", "..##..", ".###..", "......")
+_LIGHT, _DARK = (0.98, 0.76, 0.36), (0.20, 0.36, 0.48)
+_CORNER, _INSIDE = (0, 0), (3, 3)  # the two queries of the complete picture
+_CELL = 2.1
+_IMAGE, _STEPS, _OUTPUT = 0.5, (15.6, 23.3, 31.0, 38.7), 46.9  # from the left
+_PICTURES, _ROWS = 6.0, (3.2, 13.6)  # from the top
+# The corner is done; then pixel by pixel for three rows, and by leaps through the other three.
+_WALK = tuple(divmod(n, 6) for n in (*range(1, 18), *range(19, 36, 2)))
+LOCAL_ATTENTION_FRAMES = len(_WALK) + 2  # the complete picture comes first and last
+
+
+def local_attention_schematic(frame: int = 0) -> Axes:
+    """The mechanism on a picture of 6 x 6 pixels: window, logits, weights, values and output of two queries.
+
+    The logits are minus 4 times the squared difference of two colours (a dot product, up to what is the same for the
+    whole window), so that a query asks for pixels like itself; weights and outputs are computed from them.
+
+    Args:
+        frame: 0 to LOCAL_ATTENTION_FRAMES - 1, for `teaching.show_loop`. In the first and the last the output is
+            complete; in those between, one of the windows walks over the image, and the output grows behind it.
+    """
+    walking = 0 < frame < LOCAL_ATTENTION_FRAMES - 1
+    inside_query = _WALK[frame - 1] if walking else _INSIDE
+    picture = _small_picture()
+    windows, inside = gather_windows(picture[None], 3)[0], inside_image(6, 6, 3)
+    logits = -4 * (windows - picture[..., None, None]).square().sum(dim=0)
+    flat = rearrange(logits.masked_fill(~inside, -torch.inf), "h w kh kw -> h w (kh kw)")
+    weights = rearrange(torch.softmax(flat, dim=-1), "h w (kh kw) -> h w kh kw", kh=3)
+    output = einsum(weights, windows, "h w kh kw, c h w kh kw -> c h w")
+
+    figure = plt.figure(figsize=(6, 2.35), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 60), ylim=(23.5, 0), aspect="equal")
+    ax.axis("off")
+    for left, name in zip(_STEPS, ("window", "logits q·k", "weights", "weight × value"), strict=True):
+        _words(ax, left + 1.5 * _CELL, 1.6, name)
+    for left, name in ((_IMAGE, "image"), (_OUTPUT, "output")):
+        _words(ax, left + 3 * _CELL, 4.6, name)
+    done = 6 * inside_query[0] + inside_query[1] if walking else 35
+    cells: dict[tuple[float, float], object] = {}  # left and top: colour
+    for n in range(36):
+        i, j = divmod(n, 6)
+        y = _PICTURES + _CELL * i
+        cells[_IMAGE + _CELL * j, y] = picture[:, i, j].tolist()
+        cells[_OUTPUT + _CELL * j, y] = output[:, i, j].tolist() if n <= done else "white"
+    for (i, j), top, colour in ((_CORNER, _ROWS[0], _AT_CORNER), (inside_query, _ROWS[1], ACCENT)):
+        _query_and_window(ax, i, j, top, colour)
+        cells |= _four_steps(ax, top, windows[:, i, j], logits[i, j], weights[i, j], inside[i, j])
+        _frame(ax, _STEPS[0] + _CELL, top + _CELL, _CELL, _CELL, colour)
+        for left, right in pairwise(_STEPS):
+            _arrow(ax, (left + 3 * _CELL + 0.1, top + 1.5 * _CELL), (right - 0.1, top + 1.5 * _CELL), _INK)
+        end = (_OUTPUT + _CELL * j, _PICTURES + _CELL * (i + 0.5))
+        _frame(ax, end[0], end[1] - _CELL / 2, _CELL, _CELL, colour)
+        _arrow(ax, (_STEPS[3] + 3 * _CELL + 0.3, top + 1.5 * _CELL), end, colour)
+        count = int(inside[i, j].sum())
+        place = {4: "at a corner", 6: "at an edge", 9: "inside"}[count]
+        note = f"{place}: {count} pixels share a weight of 1"
+        ax.text(_STEPS[0], top + 3 * _CELL + 1.3, note, ha="left", va="center", fontsize=7.5, color=colour)
+    # One artist for all cells: as many artists take twice the time, and there are many frames.
+    squares = [Rectangle(place, _CELL, _CELL) for place in cells]
+    ax.add_artist(PatchCollection(squares, facecolors=list(cells.values()), edgecolors=_EDGE, linewidths=0.5, zorder=0))
+    return ax
+
+
+def _small_picture() -> Float[Tensor, "3 6 6"]:
+    light: Int64[Tensor, "6 6"] = torch.tensor([[mark == "#" for mark in row] for row in _SHAPE]).long()
+    colours = rearrange(torch.tensor((_DARK, _LIGHT))[light], "h w c -> c h w")
+    shades = 0.11 * torch.randn(1, 6, 6, generator=torch.Generator().manual_seed(3))
+    return (colours + shades).clamp(0, 1)
+
+
+def _query_and_window(ax: Axes, i: int, j: int, top: float, colour: str) -> None:
+    """Their frames on the image, and an arrow to the enlarged window, whose first row lies at `top`."""
+    a, b, c, d = max(i - 1, 0), min(i + 2, 6), max(j - 1, 0), min(j + 2, 6)
+    x, y = _IMAGE + _CELL * c, _PICTURES + _CELL * a
+    _frame(ax, x, y, _CELL * (d - c), _CELL * (b - a), colour)
+    _frame(ax, _IMAGE + _CELL * j, _PICTURES + _CELL * i, _CELL, _CELL, colour)
+    middle = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 5}
+    shade = "white" if _SHAPE[i][j] == "." else "black"
+    ax.text(_IMAGE + _CELL * (j + 0.5), _PICTURES + _CELL * (i + 0.5), "q", color=shade, **middle)
+    _arrow(ax, (_IMAGE + _CELL * d, y + _CELL * (b - a) / 2), (_STEPS[0] - 0.3, top + 1.5 * _CELL), colour)
+
+
+def _four_steps(
+    ax: Axes,
+    top: float,
+    pixels: Float[Tensor, "3 3 3"],
+    logits: Float[Tensor, "3 3"],
+    weights: Float[Tensor, "3 3"],
+    inside: Bool[Tensor, "3 3"],
+) -> dict[tuple[float, float], object]:
+    """Numbers of logits and weights, and values as large as their weights; returns the cells that lie below."""
+    cells: dict[tuple[float, float], object] = {}
+    colours, end = plt.get_cmap(POSITIVE_MAP), float(weights.max())
+    middle = {"ha": "center", "va": "center", "fontsize": 6.2}
+    for a, b in torch.cartesian_prod(torch.arange(3), torch.arange(3)).tolist():
+        y, weight = top + _CELL * a, float(weights[a, b])
+        xs = [left + _CELL * b for left in _STEPS]
+        fills = (pixels[:, a, b].tolist(), "white", colours(weight / end), "white") if inside[a, b] else (NO_PIXEL,) * 4
+        cells |= dict(zip(((x, y) for x in xs), fills, strict=True))
+        if not inside[a, b]:
+            continue
+        words = f"{float(logits[a, b]):.1f}".replace("-0.0", "0.0")
+        ax.text(xs[1] + _CELL / 2, y + _CELL / 2, words, **middle)
+        ink = "white" if weight < 0.6 * end else "black"
+        ax.text(xs[2] + _CELL / 2, y + _CELL / 2, f"{weight:.2f}"[1:], color=ink, **middle)
+        part = _CELL * min(1.0, 0.92 * (weight / end) ** 0.5)
+        shift = (_CELL - part) / 2
+        ax.add_artist(Rectangle((xs[3] + shift, y + shift), part, part, color=pixels[:, a, b].tolist(), lw=0))
+    return cells
+
+
+def _words(ax: Axes, x: float, y: float, words: str) -> None:
+    ax.text(x, y, words, ha="center", va="center", fontsize=8, color=_INK)
+
+
+def _frame(ax: Axes, x: float, y: float, width: float, height: float, colour: str) -> None:
+    # Not add_patch, which looks for new limits of the axes each time.
+    ax.add_artist(Rectangle((x, y), width, height, fill=False, color=colour, linewidth=1.8, zorder=4))
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    style = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
+    ax.add_artist(FancyArrowPatch(start, end, color=colour, **style))
