@@ -507,6 +507,15 @@ def test_maps_of_queries_stand_beside_each_other():
         assert all(torch.allclose(drawn(ax), weights) for ax, weights in zip(panels, expected, strict=True))
 
 
+def test_two_queries_are_compared_untrained_and_trained():
+    heads = {"one": {name: softmax(4, 5, 4, 5) for name in ("untrained", "trained")}}
+    (row,) = teaching.maps_of_two_queries([(picture(8, 10), {"A": (3, 2), "B": (7, 9)}, heads)])
+    _, untrained, first, second = row
+    for ax, name, place in ((untrained, "untrained", (1, 1)), (first, "trained", (1, 1)), (second, "trained", (3, 4))):
+        assert torch.allclose(drawn(ax), heads["one"][name][place])
+    assert [ax.get_title() for ax in row[1:]] == ["\nA untrained", "one\nA", "\nB"]
+
+
 def test_maps_of_a_head_share_a_scale_if_asked():
     maps = {"eye": softmax(2, 3, 4, 5), "sky": softmax(2, 3, 4, 5)}
     places = {"eye": (1, 1), "sky": (0, 4)}
@@ -953,6 +962,27 @@ def test_kernels_lie_with_their_numbers_on_what_they_make_of_a_photograph():
     )
     assert [ax.get_title() for ax in axes] == ["photograph", "rows", "all"]
     assert [text.get_text() for text in axes[2].child_axes[0].texts] == ["−1"] * 9
+    plt.close("all")
+
+
+def test_the_query_of_global_attention_walks_and_its_output_grows():
+    """Frame n shows the first n output pixels; the first and the last show them all, and the marks change colours."""
+
+    def outputs(frame):
+        ax = teaching.global_attention_schematic(frame)
+        cells = [cell for cell in ax.artists + ax.patches if cell.get_fill() and cell.get_x() >= 4 * 5.1]
+        return [cell.get_facecolor()[:3] for cell in cells]
+
+    assert [len(outputs(frame)) for frame in (0, 1, 2, 16, 17)] == [16, 1, 2, 16, 16]
+    assert teaching.GLOBAL_ATTENTION_FRAMES == 18
+    whole = outputs(0)
+    orange, blue = (np.array(to_rgb(colour)) for colour in ("#E69F00", "#0072B2"))
+    for place, other in ((4, blue), (11, orange)):
+        assert np.abs(whole[place] - other).max() < 0.2
+    logits = torch.zeros(16)
+    logits[4], logits[11] = -4, 4
+    words = [text.get_text() for text in teaching.global_attention_schematic().texts]
+    assert [word for word in words if word.startswith(".")] == [f"{w:.2f}"[1:] for w in logits.softmax(dim=0).tolist()]
     plt.close("all")
 
 

@@ -52,7 +52,11 @@ from sasa_tutorial.teaching.first_look_figures import (
     marked_twins,
 )
 from sasa_tutorial.teaching.global_attention_figures import answers_to_shuffled, weights_and_one_row
-from sasa_tutorial.teaching.global_attention_schematic import global_attention_schematic, toy_maps
+from sasa_tutorial.teaching.global_attention_schematic import (
+    GLOBAL_ATTENTION_FRAMES,
+    global_attention_schematic,
+    toy_maps,
+)
 from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, survived
 from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
 from sasa_tutorial.teaching.local_attention_schematic import LOCAL_ATTENTION_FRAMES, local_attention_schematic
@@ -80,6 +84,11 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
 from sasa_tutorial.teaching.roofline_figures import moved_and_held, roofline, shared_loads, time_shares, walks_to_memory
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
-from sasa_tutorial.teaching.trained_figures import maps_of_queries, preferences_of_heads, windows_of_queries
+from sasa_tutorial.teaching.trained_figures import (
+    maps_of_queries,
+    maps_of_two_queries,
+    preferences_of_heads,
+    windows_of_queries,
+)
 from sasa_tutorial.teaching.twins import draw_twins, twins_side_by_side
 from sasa_tutorial.teaching.watching import answer_and_shapes

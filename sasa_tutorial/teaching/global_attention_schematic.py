@@ -3,70 +3,112 @@
 Colours of marks are Okabe and Ito's and each has a shape of its own, so that nobody has to see colours.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 MARK_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7")  # orange, blue, green, pink
 MARK_SHAPES = ("o", "s", "^", "D")
 _GROUND = "#D9D9D9"
 _SCENE = ((1, 0, 1), (2, 3, 2))  # row, column, colour: 1 orange, 2 blue
 _SIDE = 4
+_PITCH = 5.1  # from panel to panel, in cells
+_LIKES = torch.tensor([[0.0, 0, 0], [0, -4, 4], [0, 4, -4]])  # what ground, orange and blue think of each other
+_PANELS = (
+    ("query", "asks every pixel"),
+    ("logits", "query · key"),
+    ("weights", "softmax: sum is 1"),
+    ("values", "what each gives"),
+    ("output", "weighted sum"),
+)
+GLOBAL_ATTENTION_FRAMES = _SIDE**2 + 2  # one for each pixel; the whole picture comes first and last
 
 
-def global_attention_schematic() -> Axes:
+def global_attention_schematic(frame: int = 0) -> Axes:
     """One query meets the key of every pixel; softmax makes weights of the logits; the values are averaged.
 
     The logits are those of the lesson's toy: the other colour is liked (+4), the own one is not (-4), the ground is
-    indifferent (0). The weights are their softmax, and the output is mixed from the colours by these weights.
+    indifferent (0), and asks for nothing itself. The weights are their softmax, and an output pixel is mixed from the
+    colours by its weights.
+
+    Args:
+        frame: 0 to GLOBAL_ATTENTION_FRAMES - 1, for `teaching.show_loop`. In the first and the last the output is whole
+            and the orange mark asks; in those between, the query walks from pixel to pixel, and the output grows.
     """
     scene = torch.zeros(_SIDE, _SIDE, dtype=torch.int64)
     for row, col, colour in _SCENE:
         scene[row, col] = colour
-    logits = torch.tensor([0.0, -4.0, 4.0])[scene]
-    weights = logits.flatten().softmax(dim=0).reshape(scene.shape)
+    logits = _LIKES[scene.flatten()][:, scene.flatten()]  # query, key
+    weights = logits.softmax(dim=1)
+    palette = torch.tensor([to_rgb(colour) for colour in (_GROUND, *MARK_COLOURS)])
+    mixed = weights @ palette[scene.flatten()]
 
-    figure, axes = plt.subplots(1, 5, figsize=(6, 1.95))
-    figure.set_layout_engine("none")  # the panels have their places
-    for ax, left in zip(axes[:4], (0.005, 0.232, 0.459, 0.686), strict=True):
-        ax.set_position((left, 0.06, 0.195, 0.6))
-    axes[4].set_position((0.915, 0.22, 0.08, 0.28))
-    query = _SCENE[0][:2]
-    draw_scene(axes[0], scene)
-    for row, col in ((a, b) for a in range(_SIDE) for b in range(_SIDE) if (a, b) != query):
-        line = {"arrowstyle": "-", "color": ACCENT, "linewidth": 0.8, "alpha": 0.8, "shrinkA": 9, "shrinkB": 0}
-        axes[0].add_patch(FancyArrowPatch((query[1], query[0]), (col, row), **line))
-    matrix(logits.round(), numbers=True, rows="", cols="", ax=axes[1])
-    matrix((100 * weights).round() / 100, numbers=True, signed=False, rows="", cols="", ax=axes[2])
-    draw_scene(axes[3], scene)
-    _draw_output(axes[4], scene, weights)
-    titles = (
-        ("one query", "asks every pixel"),
-        ("logits", "query · key"),
-        ("weights", "softmax: they sum to 1"),
-        ("values", "what each pixel gives"),
-        ("output", "weighted sum"),
+    walking = 0 < frame < GLOBAL_ATTENTION_FRAMES - 1
+    query = frame - 1 if walking else _SIDE * _SCENE[0][0] + _SCENE[0][1]
+    figure = plt.figure(figsize=(6, 1.95), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    lefts = [_PITCH * place for place in range(5)]
+    scene_colours = palette[scene.flatten()].tolist()
+    _cells(ax, lefts[0], scene_colours, scene)
+    _ask(ax, query)
+    signed, positive = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
+    _cells(ax, lefts[1], [signed(0.5 + 0.5 * logit / 4) for logit in logits[query].tolist()])
+    _numbers(
+        ax, lefts[1], [f"{logit:.0f}".replace("-", "−") for logit in logits[query].tolist()], logits[query].abs() > 2
     )
-    for ax, (title, words) in zip(axes, titles, strict=True):
-        ax.text(0.5, 1.21 if ax is not axes[4] else 1.45, title, **_words(ax, 10, "bold"))
-        ax.text(0.5, 1.07 if ax is not axes[4] else 1.15, words if ax is not axes[4] else "the sum", **_words(ax, 7.5))
-        ax.spines[:].set_visible(False)
-    for ax in axes[1:3]:
-        _frame(ax, query)
-    _frame(axes[0], query)
-    for left, right in pairwise(axes):
-        _between(figure, left, right, "×" if right is axes[3] else "→")
-    return axes[0]
+    _cells(ax, lefts[2], [positive(weight / 0.8) for weight in weights[query].tolist()])
+    _numbers(ax, lefts[2], [f"{weight:.2f}"[1:] for weight in weights[query].tolist()], weights[query] < 0.5)
+    _cells(ax, lefts[3], scene_colours, scene)
+    _cells(ax, lefts[4], mixed.tolist()[: query + 1] if walking else mixed.tolist())
+    for left in (lefts[0], *lefts[1:3], lefts[4]):
+        row, col = divmod(query, _SIDE)
+        ax.add_artist(Rectangle((left + col, row), 1, 1, fill=False, color=ACCENT, linewidth=2.2, zorder=4))
+    for left, (title, words) in zip(lefts, _PANELS, strict=True):
+        ax.text(left + _SIDE / 2, -1.75, title, ha="center", va="center", fontsize=10, weight="bold")
+        ax.text(left + _SIDE / 2, -0.7, words, ha="center", va="center", fontsize=7.5)
+    for left, sign in zip(lefts, "→→×→", strict=False):
+        ax.text(left + (_SIDE + _PITCH) / 2, _SIDE / 2, sign, ha="center", va="center", fontsize=13, weight="bold")
+    words = ("the mean of all", "80 % blue", "80 % orange")[scene.flatten()[query]]
+    ax.text(lefts[4] + _SIDE / 2, 4.75, words, ha="center", va="center", fontsize=8, color=ACCENT)
+    ax.set(xlim=(-0.4, lefts[4] + _SIDE + 0.4), ylim=(5.4, -2.6), aspect="equal")
+    ax.axis("off")
+    return ax
+
+
+def _cells(ax: Axes, left: float, colours: Sequence, scene: Tensor | None = None) -> None:
+    """A picture of 4 x 4 cells, with the shapes of its marks; those without a colour stay empty."""
+    for place in range(_SIDE**2):
+        row, col = divmod(place, _SIDE)
+        filled = {"facecolor": colours[place], "edgecolor": "white"} if place < len(colours) else {"fill": False}
+        ax.add_artist(Rectangle((left + col, row), 1, 1, **{"edgecolor": QUIET, "linewidth": 0.6, **filled}))
+    for row, col, colour in _SCENE if scene is not None else ():
+        put_shape(ax, (row + 0.5, left + col + 0.5), colour - 1, size=22)
+
+
+def _numbers(ax: Axes, left: float, words: Sequence[str], light: Tensor) -> None:
+    for place, (word, white) in enumerate(zip(words, light.tolist(), strict=True)):
+        row, col = divmod(place, _SIDE)
+        colour = "white" if white else "black"
+        ax.text(left + col + 0.5, row + 0.53, word, ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def _ask(ax: Axes, query: int) -> None:
+    """Lines from a pixel of the first picture to all others."""
+    start = (query % _SIDE + 0.5, query // _SIDE + 0.5)
+    for place in range(_SIDE**2):
+        if place != query:
+            end = (place % _SIDE + 0.5, place // _SIDE + 0.5)
+            ax.add_artist(Line2D(*zip(start, end, strict=True), color=ACCENT, linewidth=0.8, alpha=0.8, zorder=2))
 
 
 def toy_maps(
@@ -113,28 +155,6 @@ def put_shape(ax: Axes, place: tuple[float, float], colour: int, *, size: float)
     ax.scatter(place[1], place[0], s=size, marker=MARK_SHAPES[colour], **style)
 
 
-def _draw_output(ax: Axes, scene: Tensor, weights: Tensor) -> None:
-    """The average of the colours under the weights, as one cell."""
-    palette = [plt.matplotlib.colors.to_rgb(colour) for colour in (_GROUND, *MARK_COLOURS)]
-    colours = rearrange(torch.tensor(palette)[scene], "h w rgb -> (h w) rgb")
-    mixed = (weights.flatten() @ colours).tolist()
-    ax.add_patch(Rectangle((-0.5, -0.5), 1, 1, facecolor=mixed, edgecolor=ACCENT, linewidth=2))
-    ax.set(xlim=(-0.6, 0.6), ylim=(0.6, -0.6), aspect="equal", xticks=[], yticks=[])
-    ax.text(0, 0, f"{weights[_SCENE[1][:2]]:.0%}\nblue", ha="center", va="center", fontsize=7, color="white")
-    ax.spines[:].set_visible(False)
-
-
 def _frame(ax: Axes, query: tuple[int, int]) -> None:
     style = {"fill": False, "color": ACCENT, "linewidth": 2.2, "clip_on": False, "zorder": 4}
     ax.add_patch(Rectangle((query[1] - 0.5, query[0] - 0.5), 1, 1, **style))
-
-
-def _between(figure, left: Axes, right: Axes, sign: str) -> None:
-    """An arrow or a sign in the gap between two panels."""
-    x = (left.get_position().x1 + right.get_position().x0) / 2
-    size = {"×": 15, "→": 14}[sign]
-    figure.text(x, 0.36, sign, ha="center", va="center", fontsize=size, weight="bold")
-
-
-def _words(ax: Axes, size: float, weight: str = "normal") -> dict:
-    return {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": size, "weight": weight}

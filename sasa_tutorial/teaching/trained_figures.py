@@ -137,6 +137,50 @@ def maps_of_queries(
     return rows
 
 
+def maps_of_two_queries(
+    rows: Sequence[tuple[UInt8[Tensor, "3 H W"], Mapping[str, tuple[int, int]], Mapping[str, Mapping[str, Tensor]]]],
+) -> list[list[Axes]]:
+    """Does it matter who asks? For each image, what two of its pixels read, by head: untrained, trained, trained.
+
+    Every map has its own scale, from 0 to its largest weight; below it stands the effective number of pixels, the
+    exponential of the entropy of the weights.
+
+    Args:
+        rows: images; row and column of two pixels in each, by a letter; and by title of a head its weights
+            (h, w, h, w), "untrained" and "trained". The sides of an image are multiples of those of the maps.
+
+    Returns:
+        For each image its panel, then for each head the first query untrained, the first and the second trained.
+    """
+    heads = len(rows[0][2])
+    figure, grid = plt.subplots(len(rows), 1 + 3 * heads, figsize=(6, 0.5 + 1.08 * len(rows)), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
+    for place, (image, queries, maps) in enumerate(rows):
+        axes = grid[place]
+        axes[0].imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
+        for letter, (i, j) in queries.items():
+            style = {"fontsize": 8, "weight": "bold", "ha": "center", "va": "center", "path_effects": _HALO}
+            axes[0].text(j, i, letter, color=ACCENT, **style)
+        first, second = queries.items()
+        panels = iter(axes[1:])
+        for title, weights in maps.items():
+            for name, (letter, (i, j)) in (("untrained", first), ("trained", first), ("trained", second)):
+                height = len(weights[name])
+                row, col = i * height // image.shape[1], j * height // image.shape[1]
+                shown, ax = weights[name][row, col].detach().cpu(), next(panels)
+                matrix(shown, signed=False, rows="", cols=_effective(shown), ax=ax)
+                ax.xaxis.label.set_size(7)
+                ax.xaxis.labelpad = 1
+                _frame(ax, (col - 0.5, row - 0.5), 1)
+                if place == 0:
+                    above = title if (letter, name) == (first[0], "trained") else ""
+                    below = f"{letter} untrained" if name == "untrained" else letter
+                    ax.set_title(f"{above}\n{below}", fontsize=8)
+    for ax in grid.flat:
+        _quiet_frame(ax)
+    return grid.tolist()
+
+
 def preferences_of_heads(rows: Mapping[str, Float[Tensor, "heads kh kw"]]) -> list[list[Axes]]:
     """Which directions each head likes: q·r by offset, red for more than its mean over the window; one scale for all.
 
