@@ -356,8 +356,8 @@ def test_labels_of_lines_that_end_together_do_not_overlap():
 
 def test_what_is_carried_to_memory_is_added_up():
     many, one = walks_to_memory(7, 8)
-    assert many.get_title() == "one operator after the other: 224" and one.get_title() == "fused: 4.12"
-    assert {"1", "49", "50", "6.12", "55.1"} <= set(texts(many))
+    assert many.get_title() == "one operator after the other: 224" and one.get_title() == "fused: 4.1"
+    assert {"1", "49", "50", "6.1", "55.1"} <= set(texts(many))
 
 
 @pytest.mark.parametrize("draw", [layer_times, growth_of_time])
@@ -396,10 +396,25 @@ def test_points_lie_at_their_intensity_and_rate_under_the_ceilings():
 
 
 def test_what_is_moved_and_what_is_held_have_a_panel_each():
-    rows = {"unfold": (475.0, 49.0), "fused": (4.125, 1.0)}
+    rows = {"unfold": (275.0, 49.0), "fused": (4.125, 1.0)}
     panels = moved_and_held(rows, dict.fromkeys(rows, "relative_offsets"))
-    assert [[bar.get_width() for bar in ax.patches] for ax in panels] == [[475, 4.125], [49, 1]]
-    assert [texts(ax) for ax in panels] == [["475", "4.12"], ["49", "1"]]
+    assert [[bar.get_width() for bar in ax.patches] for ax in panels] == [[275, 4.125], [49, 1]]
+    assert [texts(ax) for ax in panels] == [["275", "4.1"], ["49", "1"]]
+
+
+def test_the_slice_of_the_keys_walks_and_its_planes_of_logits_stay():
+    """Frame n shows the first n planes beside keys and queries; the slice is as far from the middle as its cell."""
+
+    def frame_and_planes(frame):
+        ax = teaching.shifts_schematic(frame)
+        slices = [p for p in ax.artists + ax.patches if (p.get_width(), p.get_height()) == (5, 4)]
+        (where,) = [(round(p.get_x() - 4.7, 6), p.get_y()) for p in slices]
+        return where, len(ax.images) - 2
+
+    assert teaching.SHIFTS_FRAMES == 11
+    found = [frame_and_planes(frame) for frame in (0, 1, 2, 4, 9, 10)]
+    assert found == [((0, 0), 9), ((0, 0), 1), ((1, 0), 2), ((0, 1), 4), ((2, 2), 9), ((0, 0), 9)]
+    plt.close("all")
 
 
 @pytest.mark.parametrize(("kernel_size", "lanes"), [(7, 8), (3, 4), (5, 16)])

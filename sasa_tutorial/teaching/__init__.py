@@ -82,6 +82,7 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
     sharper_and_sharper,
 )
 from sasa_tutorial.teaching.roofline_figures import moved_and_held, roofline, shared_loads, time_shares, walks_to_memory
+from sasa_tutorial.teaching.shifts_schematic import SHIFTS_FRAMES, shifts_schematic
 from sasa_tutorial.teaching.showing import show
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import (

@@ -23,7 +23,7 @@ def roofline(
     """What layers reach under the two ceilings of a machine, both axes logarithmic.
 
     Args:
-        points: by name, the FLOPs of one call, the bytes its operators pass on, and its seconds.
+        points: by name, the FLOPs of one call, the bytes its operators read and write, and its seconds.
         flops_per_second: the flat ceiling.
         bytes_per_second: the slope of the other one.
     """
@@ -54,19 +54,19 @@ def roofline(
 
 
 def moved_and_held(rows: Mapping[str, tuple[float, float]], mechanisms: Mapping[str, str]) -> list[Axes]:
-    """What each form passes between operators, and the largest tensor it holds, as multiples of the queries' bytes.
+    """What the operators of each form read and write, and the largest tensor, as multiples of the queries' bytes.
 
     Args:
-        rows: by name, all bytes passed and the bytes of the largest tensor, over the bytes of q.
+        rows: by name, all bytes read and written and the bytes of the largest tensor, over the bytes of q.
         mechanisms: whose colour each has.
     """
     _, axes = plt.subplots(1, 2, figsize=(6, 0.9 + 0.3 * len(rows)), sharey=True)
-    labels = ("passed between operators, q = 1", "largest tensor, q = 1")
+    labels = ("read and written, q = 1", "largest tensor, q = 1")
     for number, (ax, label) in enumerate(zip(axes, labels, strict=True)):
         widths = [row[number] for row in rows.values()]
         ax.barh(range(len(rows)), widths, height=0.62, color=[MECHANISM_COLOURS[mechanisms[name]] for name in rows])
         for place, width in enumerate(widths):
-            ax.annotate(f"{width:.3g}", (width, place), (4, 0), textcoords="offset points", va="center")
+            ax.annotate(_short(width), (width, place), (4, 0), textcoords="offset points", va="center")
         ax.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1.25 * max(widths)))
         ax.set_yticks(range(len(rows)), list(rows))
         ax.tick_params(axis="y", length=0)
@@ -160,10 +160,14 @@ def walks_to_memory(kernel_size: int = 7, head_dim: int = 8) -> list[Axes]:
                 colour = MECHANISM_COLOURS["local_attention"] if side < 0 else ACCENT
                 arrow = {"width": width, "head_width": width + 0.08, "head_length": 0.17, "length_includes_head": True}
                 ax.arrow(place + 0.19 * side, foot, 0, head - foot, color=colour, linewidth=0, **arrow)
-                ax.text(place + 0.19 * side, 3.12, f"{amount:.3g}", ha="center", va="bottom", fontsize=8, color=colour)
-        ax.set_title(f"{title}: {carried:.3g}", fontsize=10, fontweight="bold")
+                ax.text(place + 0.19 * side, 3.12, _short(amount), ha="center", va="bottom", fontsize=8, color=colour)
+        ax.set_title(f"{title}: {_short(carried)}", fontsize=10, fontweight="bold")
         ax.set(xlim=(-0.6, len(operators) - 0.4), ylim=(-0.05, 3.5))
         ax.set_axis_off()
     key = "blue: read, orange: written; numbers and widths in units of the bytes of q"
     axes[0].figure.supxlabel(key, fontsize=8)
     return list(axes)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value >= 10 else f"{value:.2g}"

@@ -153,7 +153,7 @@ def maps_of_two_queries(
         For each image its panel, then for each head the first query untrained, the first and the second trained.
     """
     heads = len(rows[0][2])
-    figure, grid = plt.subplots(len(rows), 1 + 3 * heads, figsize=(6, 0.5 + 1.08 * len(rows)), squeeze=False)
+    figure, grid = plt.subplots(len(rows), 1 + 3 * heads, figsize=(6, 0.45 + 1.0 * len(rows)), squeeze=False)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
     for place, (image, queries, maps) in enumerate(rows):
         axes = grid[place]
