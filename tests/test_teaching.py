@@ -43,6 +43,7 @@ from sasa_tutorial.teaching import (
     published_and_ours,
     recorded_study,
     recorded_trials,
+    relative_offsets_figures,
     roofline,
     shared_loads,
     time_shares,
@@ -1013,9 +1014,47 @@ def test_schematics_fit_and_their_words_do_not_touch(draw):
 
 def test_the_schematic_of_offsets_computes_what_it_shows():
     words = [text.get_text() for text in teaching.relative_offsets_schematic().texts]
-    logits = torch.tensor([[-3.0, -1, 1], [1, 0, 5], [-3, -1, 1]])
+    logits = torch.tensor([[-3.0, -1, 1], [6, 0, 10], [-3, -1, 1]])
     weights = logits.flatten().softmax(dim=0)
     assert [word for word in words if word.startswith(".")] == [f"{weight:.2f}"[1:] for weight in weights.tolist()]
+
+
+def test_red_walks_with_the_same_offsets_and_comes_back():
+    """Pixel by pixel, inside the picture, never onto a blue one; only what is there changes."""
+    walk = relative_offsets_figures._WALK
+    steps = [abs(i - k) + abs(j - m) for (i, j), (k, m) in pairwise(walk)]
+    assert walk[0] == walk[-1] and set(steps) == {1} and not set(walk) & set(relative_offsets_figures._BLUE_PIXELS)
+    seen = []
+    for frame in range(teaching.OFFSETS_FRAMES):
+        ax = teaching.relative_offsets_schematic(frame)
+        ax.figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
+        assert all(box.x0 >= 0 and box.x1 <= ax.figure.bbox.width for box in boxes)
+        assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+        numbers = [text for text in ax.texts if re.fullmatch(r"[+−]?\d", text.get_text())]
+        content, offsets = numbers[:9], numbers[9:18]
+        seen.append(tuple(text.get_text() for text in content))
+        assert [text.get_text() for text in offsets] == ["−3", "−1", "+1", "−2", "0", "+2", "−3", "−1", "+1"]
+        plt.close(ax.figure)
+    assert len(set(seen)) > 6 and seen[0] == ("0", "0", "0", "+8", "0", "+8", "0", "0", "0")
+
+
+def test_the_skew_trick_writes_and_reads_line_by_line():
+    """Frame n of the loop: the first n lines of four are in the strip; from frame 5 on it is read, five lines."""
+    key = torch.arange(4)[:, None] + torch.arange(-3, 4)
+    names = torch.where((key >= 0) & (key < 4), 4 * torch.arange(4)[:, None] + key, -2)
+    padded = torch.nn.functional.pad(names, (0, 1), value=-1)
+    strip = torch.nn.functional.pad(padded.flatten(), (0, 3), value=-1)
+    rows = strip.view(5, 7)
+
+    def keys(frame):
+        ax = teaching.skew_steps(names, padded, strip, rows, rows[:4, 3:], frame=frame)
+        drawn = [text.get_position() for text in ax.texts if text.get_text() in "0123" and text.get_weight() == "bold"]
+        plt.close(ax.figure)
+        return sum(9 < y < 11 for _, y in drawn), sum(y > 13 and x < 10 for x, y in drawn)
+
+    assert [keys(frame) for frame in (0, 1, 4, 5, 8, 9)] == [(16, 16), (4, 0), (16, 0), (16, 4), (16, 16), (16, 16)]
+    assert keys(teaching.SKEW_FRAMES - 1) == (16, 16)
 
 
 def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():

@@ -23,6 +23,7 @@ from sasa_tutorial.teaching.attention_stem_figures import (
 )
 from sasa_tutorial.teaching.attention_stem_schematic import ATTENTION_STEM_FRAMES, attention_stem_schematic
 from sasa_tutorial.teaching.augmented_convolution_figures import (
+    SKEW_FRAMES,
     augmented_convolution_schematic,
     one_factor_or_many,
     skew_steps,
@@ -74,6 +75,7 @@ from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
+    OFFSETS_FRAMES,
     halves_make_a_square,
     kernels_of_colours,
     logit_parts,

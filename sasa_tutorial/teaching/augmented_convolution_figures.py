@@ -28,6 +28,7 @@ _HUES_OF_SCHEMATIC = (
     (2, 2, 1, 0, 1, 1),
     (0, 2, 2, 1, 1, 0),
 )
+SKEW_FRAMES = 11  # of `skew_steps` with four queries: all, four lines written, five read, all again
 _WIDTH, _HEIGHT = 37.5, 18.75  # cells of 0.16 inch: 6 x 3 inches
 
 
@@ -144,6 +145,8 @@ def skew_steps(
     strip: Int64[Tensor, " cells"],
     rows: Int64[Tensor, "l4 l2"],
     by_position: Int64[Tensor, "l l"],
+    *,
+    frame: int = 0,
 ) -> Axes:
     """The skew trick, stage by stage: every cell shows where its entry has gone.
 
@@ -156,6 +159,8 @@ def skew_steps(
         strip: the same in one row, with l-1 more cells.
         rows: the strip in rows of 2l-1.
         by_position: what is cut out of them, one row a query, one column a key.
+        frame: 0 to SKEW_FRAMES - 1 where l is 4, for `teaching.show_loop`. The first and the last show all stages;
+            those between write the strip line by line, then read it line by line.
 
     Raises:
         ValueError: more than 4 queries, for which there is neither room nor colour.
@@ -163,8 +168,12 @@ def skew_steps(
     length = len(by_offset)
     if length > len(_QUERY_COLOURS):
         raise ValueError(f"skew_steps draws at most {len(_QUERY_COLOURS)} queries, got {length}")
-    figure, ax = plt.subplots(figsize=(6, 3))
-    figure.get_layout_engine().set(w_pad=0, h_pad=0)
+    moving = 0 < frame < 2 * length + 2
+    written = min(frame, length + 1) if moving else length + 1  # the cells at the end come with the first line read
+    read = max(frame - length, 0) if moving else length + 1
+    writes, reads = moving and frame <= length, moving and frame > length
+    figure = plt.figure(figsize=(6, 3), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0), aspect="equal")
     ax.axis("off")
     left, top, bottom, middle = 2.4, 2.5, 13.4, 9.2
@@ -183,7 +192,7 @@ def skew_steps(
 
     start = (_WIDTH - len(strip)) / 2
     _words(ax, start, middle - 1.7, "3  the same memory in one row", weight="bold")
-    _cells(ax, start, middle, strip[None], length)
+    _cells(ax, start, middle, strip[None], length, filled=written * long)
     for begin in range(0, length * long, long):
         _bracket(ax, start + begin, start + begin + long, middle - 0.25, -0.4)
     for begin in range(0, len(strip), wide):
@@ -191,14 +200,21 @@ def skew_steps(
     _words(ax, start + len(strip), middle - 1.35, f"written in rows of {long}", ha="right", color=QUIET)
     _words(ax, start + len(strip), middle + 2.35, f"read in rows of {wide}", ha="right", color=QUIET)
 
-    _cells(ax, left, bottom, rows, length)
+    _cells(ax, left, bottom, rows, length, filled=read * wide)
     _words(ax, left, bottom - 0.7, f"4  in rows of {wide}", weight="bold")
     cut = {"fill": False, "color": "black", "linewidth": 2.2, "zorder": 5}
-    ax.add_patch(Rectangle((left + length - 1, bottom), length, length, **cut))
     last = left + wide + 4.6
-    _arrow(ax, (left + wide + 0.5, bottom + length / 2), (last - 0.5, bottom + length / 2))
-    _cells(ax, last, bottom, by_position, length)
-    ax.add_patch(Rectangle((last, bottom), length, length, **cut))
+    _cells(ax, last, bottom, by_position, length, filled=0 if moving else length**2)
+    if not moving:
+        ax.add_artist(Rectangle((left + length - 1, bottom), length, length, **cut))
+        ax.add_artist(Rectangle((last, bottom), length, length, **cut))
+        _arrow(ax, (left + wide + 0.5, bottom + length / 2), (last - 0.5, bottom + length / 2))
+    if writes:
+        _mark(ax, second, top + frame - 1, long)
+        _mark(ax, start + long * (frame - 1), middle, long)
+    if reads:
+        _mark(ax, start + wide * (read - 1), middle, wide)
+        _mark(ax, left, bottom + read - 1, wide)
     _words(ax, last, bottom - 0.7, "5  by position", weight="bold")
     for i in range(length):
         _words(ax, last + length + 0.5, bottom + i + 0.5, f"query {i}", color=QUIET)
@@ -260,18 +276,30 @@ def _thin_frame(ax: Axes) -> None:
         spine.set(visible=True, color=QUIET, linewidth=0.5)
 
 
-def _cells(ax: Axes, left: float, top: float, values: Int64[Tensor, "rows cols"], length: int) -> None:
+def _cells(
+    ax: Axes, left: float, top: float, values: Int64[Tensor, "rows cols"], length: int, *, filled: int | None = None
+) -> None:
+    """The first cells have their colours and numbers, all of them by default; the others are empty."""
     for row, line in enumerate(values.tolist()):
         for column, value in enumerate(line):
+            empty = filled is not None and row * len(line) + column >= filled
             query, key = divmod(value, length)
             paint = "white" if value == _PADDING else _NO_PIXEL if value == _OUTSIDE else _QUERY_COLOURS[query]
             edge = {"edgecolor": "#9A9A9A" if value == _PADDING else "white", "linewidth": 0.7}
-            ax.add_patch(Rectangle((left + column, top + row), 1, 1, facecolor=paint, zorder=2, **edge))
-            if value != _OUTSIDE:
+            if empty:
+                paint, edge = "white", {"edgecolor": _NO_PIXEL, "linewidth": 0.7}
+            ax.add_artist(Rectangle((left + column, top + row), 1, 1, facecolor=paint, zorder=2, **edge))
+            if value != _OUTSIDE and not empty:
                 ink, text = ("#6A6A6A", "0") if value == _PADDING else (_QUERY_INK[query], str(key))
                 place = (left + column + 0.5, top + row + 0.53)
                 style = "normal" if value == _PADDING else "bold"
                 ax.text(*place, text, ha="center", va="center", fontsize=7, color=ink, weight=style, zorder=3)
+
+
+def _mark(ax: Axes, left: float, top: float, cells: int) -> None:
+    """A frame around some cells of one row: these are being moved."""
+    frame = Rectangle((left - 0.1, top - 0.1), cells + 0.2, 1.2, fill=False, edgecolor=ACCENT, linewidth=2, zorder=6)
+    ax.add_artist(frame)
 
 
 def _words(ax: Axes, x: float, y: float, text: str, **options: object) -> None:

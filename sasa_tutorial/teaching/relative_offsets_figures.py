@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -18,55 +18,77 @@ from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 _RED, _BLUE, _GREYS = "#E24A33", "#3B6FD4", ("#D9D9D9", "#CFCFCF", "#DFDFDF", "#D4D4D4")
+_BLUE_PIXELS = ((1, 4), (3, 1), (3, 3), (5, 1))
+_WALK = ((3, 2), (4, 2), (5, 2), (5, 3), (5, 4), (4, 4), (3, 4), (2, 4), (2, 3), (1, 3), (1, 2), (2, 2), (3, 2))
+OFFSETS_FRAMES = len(_WALK)
+_SIDES = (
+    *("the upper left", "above", "the upper right"),
+    *("the left", "itself", "the right"),
+    *("the lower left", "below", "the lower right"),
+)  # of a window's nine cells
 _HEAVY, _LIGHT = {"fontsize": 9, "weight": "bold"}, {"fontsize": 8, "color": "#444444"}
 
 
-def relative_offsets_schematic() -> Axes:
-    """The mechanism on one window: content cannot choose between two blue neighbours, the offsets can.
+def relative_offsets_schematic(frame: int = 0) -> Axes:
+    """Red walks through a picture: what lies around it changes, what it likes by direction does not.
 
-    Logits and weights are worked out, not drawn by hand: q·k + (row + column), then the softmax.
+    Logits, weights and the colour of the output are worked out, not drawn by hand: q·k + (row + column), the softmax,
+    the mean of the window's colours.
+
+    Args:
+        frame: 0 to OFFSETS_FRAMES - 1, for `teaching.show_loop`: a step of the walk each. In the first and the last,
+            red stands between two blue pixels, which content alone cannot tell apart.
     """
-    content, row, col = torch.zeros(3, 3), torch.tensor([-1.0, 0.0, -1.0]), torch.tensor([-2.0, 0.0, 2.0])
-    content[1, 0] = content[1, 2] = 3.0
+    i, j = _WALK[frame]
+    pixels = [[_GREYS[(3 * row + 5 * col) % 4] for col in range(6)] for row in range(7)]
+    for row, col in _BLUE_PIXELS:
+        pixels[row][col] = _BLUE
+    pixels[i][j] = _RED
+    window = [line[j - 1 : j + 2] for line in pixels[i - 1 : i + 2]]
+    content = torch.tensor([[8.0 * (colour == _BLUE) for colour in line] for line in window])
+    row, col = torch.tensor([-1.0, 0.0, -1.0]), torch.tensor([-2.0, 0.0, 2.0])
     offsets = rearrange(row, "kh -> kh 1") + rearrange(col, "kw -> 1 kw")
-    weights = (content + offsets).flatten().softmax(dim=0).unflatten(0, (3, 3))
-    ax = plt.subplots(figsize=(6, 3))[1]  # one unit is a tenth of an inch
+    weights = (content + offsets).flatten().softmax(dim=0)
+    output = weights @ torch.tensor([to_rgb(colour) for line in window for colour in line])
+
+    figure = plt.figure(figsize=(6, 3), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))  # one unit is a tenth of an inch
     ax.set(xlim=(0, 60), ylim=(30.5, 0.5))
     ax.axis("off")
-    pixels = [[_GREYS[(3 * i + 5 * j) % 4] for j in range(6)] for i in range(7)]
-    pixels[3][1], pixels[3][2], pixels[3][3] = _BLUE, _RED, _BLUE
-    _cells(ax, (1, 9), 2.1, pixels)
-    _outline(ax, (1 + 2.1, 9 + 4.2), 6.3)
-    ax.text(7.3, 7.6, "image", ha="center", **_HEAVY)
-    ax.text(7.3, 26.2, "red asks:\nwhere is blue?", ha="center", va="top", **_LIGHT)
-    for values, corner in ((content, (21, 3.2)), (offsets, (21, 19.2))):
-        _numbers(ax, corner, 2.9, values, SIGNED_MAP, Normalize(-5, 5))
-    ax.text(25.35, 2.2, "q·k   what is there", ha="center", **_HEAVY)
-    ax.text(23.6, 14.9, "q·r   in which direction", ha="center", **_HEAVY)
-    _numbers(ax, (17.6, 19.2), 2.9, row[:, None], SIGNED_MAP, Normalize(-5, 5))
-    _numbers(ax, (21, 15.8), 2.9, col[None], SIGNED_MAP, Normalize(-5, 5))
-    ax.text(25.35, 28.1, "row + column", ha="center", va="top", **_LIGHT)
-    _numbers(ax, (38.2, 11.2), 2.9, weights, POSITIVE_MAP, Normalize(0, 1))
+    _cells(ax, (1, 8), 2.1, pixels)
+    _outline(ax, (1 + 2.1 * (j - 1), 8 + 2.1 * (i - 1)), 6.3)
+    ax.text(7.3, 6.6, "image", ha="center", **_HEAVY)
+    ax.text(7.3, 23.9, "red walks, and asks:\nwhere is blue?", ha="center", va="top", **_LIGHT)
+    for values, corner in ((content, (21, 2.9)), (offsets, (21, 19.3))):
+        _numbers(ax, corner, 2.9, values, SIGNED_MAP, Normalize(-8, 8))
+    ax.text(25.35, 2, "q·k   what is there", ha="center", **_HEAVY)
+    ax.text(25.35, 11.9, "changes as red walks", ha="center", va="top", **_LIGHT)
+    ax.text(24.2, 15.2, "q·r   in which direction", ha="center", **_HEAVY)
+    _numbers(ax, (17.6, 19.3), 2.9, row[:, None], SIGNED_MAP, Normalize(-8, 8))
+    _numbers(ax, (21, 16.1), 2.9, col[None], SIGNED_MAP, Normalize(-8, 8))
+    ax.text(24.2, 28.3, "row + column, always the same", ha="center", va="top", **_LIGHT)
+    _numbers(ax, (38.2, 11.2), 2.9, weights.unflatten(0, (3, 3)), POSITIVE_MAP, Normalize(0, 1))
     ax.text(42.55, 10.2, "weights", ha="center", **_HEAVY)
-    ax.text(42.55, 20.8, "right, not left", ha="center", va="top", **_LIGHT)
-    _cells(ax, (55, 14), 3.1, [[_BLUE]])
-    _outline(ax, (55, 14), 3.1)
-    ax.text(56.55, 12.8, "output", ha="center", **_HEAVY)
-    ax.text(56.55, 18.4, "mostly the\nblue on the\nright", ha="center", va="top", **_LIGHT)
-    for start, end in (((14.2, 13.8), (20.3, 8.5)), ((14.2, 17.3), (17.1, 21)), ((30.3, 8.5), (37.6, 14.2))):
+    _cells(ax, (54.6, 14), 3.1, [[tuple(output.tolist())]])
+    _outline(ax, (54.6, 14), 3.1)
+    ax.text(56.15, 12.8, "output", ha="center", **_HEAVY)
+    most = int(weights.argmax())
+    ax.text(55, 18.2, f"{100 * weights[most]:.0f} % from\n{_SIDES[most]}", ha="center", va="top", **_LIGHT)
+    for start, end in (((14.2, 12.8), (20.3, 8.2)), ((14.2, 16.3), (17.1, 20.8)), ((30.3, 8.2), (37.6, 14.2))):
         _arrow(ax, start, end)
-    _arrow(ax, (30.3, 22.5), (37.6, 17))
-    _arrow(ax, (47.5, 15.55), (54.3, 15.55))
+    _arrow(ax, (30.3, 22.3), (37.6, 17))
+    _arrow(ax, (47.5, 15.55), (53.9, 15.55))
     ax.text(35.1, 15.6, "sum,\nsoftmax", ha="center", va="center", **_LIGHT)
-    ax.text(50.8, 14.9, "weighted\nsum of v", ha="center", **_LIGHT)
+    ax.text(50.6, 14.9, "weighted\nsum of v", ha="center", **_LIGHT)
     return ax
 
 
-def _cells(ax: Axes, corner: tuple[float, float], side: float, colours: Sequence[Sequence[str]]) -> None:
+def _cells(ax: Axes, corner: tuple[float, float], side: float, colours: Sequence[Sequence[object]]) -> None:
     for i, line in enumerate(colours):
         for j, colour in enumerate(line):
             place = corner[0] + j * side, corner[1] + i * side
-            ax.add_patch(Rectangle(place, side, side, facecolor=colour, edgecolor="white", linewidth=0.8))
+            # Not add_patch, which looks for new limits of the axes with every cell.
+            ax.add_artist(Rectangle(place, side, side, facecolor=colour, edgecolor="white", linewidth=0.8))
 
 
 def _numbers(
@@ -79,7 +101,8 @@ def _numbers(
         for j, value in enumerate(line):
             bright = colours[i, j, :3] @ (0.3, 0.59, 0.11) > 0.5
             said = f"{value:.2f}".lstrip("0") if scale == POSITIVE_MAP else f"{value:+.0f}" if value else "0"
-            middle = corner[0] + (j + 0.5) * side, corner[1] + (i + 0.5) * side
+            said = said.replace("-", "−")
+            middle = corner[0] + (j + 0.5) * side, corner[1] + (i + 0.53) * side
             ax.text(*middle, said, ha="center", va="center", fontsize=7, color="black" if bright else "white")
 
 
