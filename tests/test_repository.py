@@ -13,6 +13,7 @@ from sasa_tutorial import __version__
 from sasa_tutorial.experiments import planned_runs
 from sasa_tutorial.lessons import LESSONS, PROFILE_NAMES
 from sasa_tutorial.models import cifar_models
+from sasa_tutorial.notebook_runner.notebooks import find_notebooks
 from sasa_tutorial.teaching.overview_figures import _PICTURES
 from sasa_tutorial.teaching.style import MECHANISM_COLOURS
 from sasa_tutorial.training.profiles import PROFILES
@@ -142,10 +143,10 @@ def test_links_of_the_documents_lead_somewhere(name):
         assert (file.parent / link.partition("#")[0]).exists(), link
 
 
-def test_the_readme_lists_every_notebook():
+def test_the_readme_lists_every_notebook_with_its_question():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"notebooks/{notebook.name}" in readme
+    for notebook in find_notebooks():
+        assert f"[{notebook.topic}](notebooks/{notebook.path.name}) | {notebook.question} |" in readme
 
 
 def test_a_lesson_is_a_layer_a_network_a_notebook_a_picture_and_a_colour():

@@ -23,10 +23,8 @@ from sasa_tutorial.teaching.attention_stem_figures import (
 )
 from sasa_tutorial.teaching.attention_stem_schematic import ATTENTION_STEM_FRAMES, attention_stem_schematic
 from sasa_tutorial.teaching.augmented_convolution_figures import (
-    SKEW_FRAMES,
     augmented_convolution_schematic,
     one_factor_or_many,
-    skew_steps,
     two_questions,
 )
 from sasa_tutorial.teaching.bench_figures import growth_of_time, layer_times
@@ -86,6 +84,7 @@ from sasa_tutorial.teaching.relative_offsets_figures import (
 from sasa_tutorial.teaching.roofline_figures import moved_and_held, roofline, shared_loads, time_shares, walks_to_memory
 from sasa_tutorial.teaching.shifts_schematic import SHIFTS_FRAMES, shifts_schematic
 from sasa_tutorial.teaching.showing import show
+from sasa_tutorial.teaching.skew_figures import SKEW_FRAMES, skew_steps
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP, use_style
 from sasa_tutorial.teaching.trained_figures import (
     maps_of_queries,
