@@ -20,7 +20,7 @@ _CLIPPED = _RECIPE.replace('"weight', '"clip": 5.0, "weight').replace('"table_ra
 _END = '"padding_mode": "reflect", "flip": "random", "compile": false, "bfloat16": '
 _EVERY_IMAGE = '"train_images": null, "validation_images": null, "test_images": null, '
 SETTINGS = {
-    "smoke": '"depth": 14, "width": 0.125, "train_images": 3200, "validation_images": 1000, "test_images": 1000, '
+    "smoke": '"depth": 14, "width": 0.125, "train_images": 1600, "validation_images": 500, "test_images": 500, '
     '"epochs": 3, "batch_size": 32, "peak_lr": 0.1, "warmup": 0.15, '
     f'{_RECIPE}"label_smoothing": 0.1, "ema_decay": 0.0, "padding": 4, {_END}false',
     "laptop": '"depth": 26, "width": 0.25, "train_images": 30000, "validation_images": null, "test_images": null, '

@@ -89,9 +89,9 @@ PROFILES = {
         Profile(
             name="smoke",
             source=SYNTHETIC,
-            train_images=3200,
-            validation_images=1000,
-            test_images=1000,
+            train_images=1600,
+            validation_images=500,
+            test_images=500,
             depth=14,
             width=0.125,
             # Layers this small gain a tenth from a second core, and lose nine tenths where that core is busy with
