@@ -114,33 +114,41 @@ def _box(
 
 
 def printed_and_counted(
-    names: Sequence[str],
-    printed: Sequence[tuple[float, float]],
-    readings: Mapping[str, Sequence[float]],
-    *,
-    label: str = "parameters (M)",
-) -> Axes:
-    """For each network the range that a printed number stands for, and what each reading of the text counts.
+    names: Sequence[str], printed: Sequence[float], readings: Mapping[str, Sequence[float]], *, digit: float = 0.1
+) -> list[Axes]:
+    """Parameters of networks as they are printed and as each reading of the text counts them, in millions.
+
+    The second panel looks closely at the first reading: what it counts minus what is printed, on the range of numbers
+    that are printed so, from half a digit below, rounded, to a whole digit above, cut off.
 
     Args:
         names: of the networks, from top to bottom.
-        printed: lowest and highest number that would be printed so.
+        printed: the printed numbers.
         readings: counted numbers by name, one for each network; the first reading is drawn filled.
-        label: of the axis.
+        digit: what one more in the last printed digit is worth.
     """
-    ax = plt.subplots(figsize=(6, 0.6 + 0.42 * len(names)))[1]
+    _, (whole, close) = plt.subplots(1, 2, figsize=(6, 0.7 + 0.42 * len(names)), sharey=True, width_ratios=(3, 2))
     rows = range(len(names))
-    for row, (low, high) in zip(rows, printed, strict=True):
-        ax.plot([low, high], [row, row], color=QUIET, alpha=0.6, linewidth=11, solid_capstyle="butt")
-    ax.plot([], [], color=QUIET, alpha=0.6, linewidth=8, label="as printed")
+    whole.plot(printed, rows, "|", color=QUIET, markersize=16, markeredgewidth=3, label="printed")
     for number, (name, values) in enumerate(readings.items()):
         colour = ACCENT if number else MECHANISM_COLOURS["relative_offsets"]
         filled = "none" if number else colour
-        ax.plot(values, rows, _MARKERS[number], color=colour, markerfacecolor=filled, markersize=6, label=name)
-    ax.set(xlabel=label, yticks=rows, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-    ax.tick_params(axis="y", length=0)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return ax
+        whole.plot(values, rows, _MARKERS[number], color=colour, markerfacecolor=filled, markersize=6, label=name)
+    whole.set(xlabel="parameters (M)", yticks=rows, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    whole.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=3, handletextpad=0.2, columnspacing=1.2)
+
+    first, values = next(iter(readings.items()))
+    for row in rows:
+        close.plot([-digit / 2, digit], [row, row], color=QUIET, alpha=0.35, linewidth=11, solid_capstyle="butt")
+    close.axvline(digit / 2, color="black", linewidth=0.8, linestyle=":")
+    rest = [value - target for value, target in zip(values, printed, strict=True)]
+    close.plot(rest, rows, _MARKERS[0], color=MECHANISM_COLOURS["relative_offsets"], markersize=6)
+    for place, words in ((0, "rounded"), (0.75 * digit, "cut off")):
+        close.text(place, -0.42, words, ha="center", va="center", fontsize=8)
+    close.set(xlabel=f"{first} minus printed (M)", xlim=(-0.7 * digit, 1.2 * digit))
+    for ax in (whole, close):
+        ax.tick_params(axis="y", length=0)
+    return [whole, close]
 
 
 def matches_over_constants(
