@@ -334,7 +334,7 @@ def test_what_is_decided_is_told_in_one_sentence():
     ]
     found = compare(EXTENT, records, "full")
     assert (
-        "Here (full, 40 epochs): 3 x 3 is 10.00 points below 7 x 7 (p < 0.001), confirmed. Not decided: 11 x 11."
+        "Here (full, 40 epochs): 3 x 3 ended 10.00 points below 7 x 7 (p < 0.001), confirmed. Not decided: 11 x 11."
         in conclusion(EXTENT, found, findings(records, "full"))
     )
     assert "| < 0.001 |" in markdown(comparison_table(EXTENT, found)).splitlines()[2]

@@ -178,7 +178,7 @@ def _sentence(comparison: Comparison) -> str:
     p = probability(found.p)
     verdict = f", {comparison.verdict}" if comparison.verdict in ("confirmed", "opposite") else ""
     p = f"p {p}" if p.startswith("<") else f"p = {p}"
-    return f"{comparison.row.entry.label} is {abs(found.mean):.2f} points {side} {reference} ({p}){verdict}"
+    return f"{comparison.row.entry.label} ended {abs(found.mean):.2f} points {side} {reference} ({p}){verdict}"
 
 
 def _listed(comparisons: Iterable[Comparison]) -> str:
