@@ -284,6 +284,16 @@ def test_a_verdict_says_what_the_seeds_decide(verdict, profile):
     assert len(table) == 4 and f"| {verdict} |" in table[2] and "| 76.4 |" in table[2]
 
 
+def test_what_has_not_run_is_counted_in_english():
+    done = [entry for entry in EXTENT.entries if entry is not EXTENT["5 x 5"]]
+    records = [run for entry in done for run in recorded(entry, {0: 70.0, 1: 70.3})]
+    known = findings(records, "full")
+    text = conclusion(EXTENT, compare(EXTENT, records, "full"), known)
+    assert text.endswith("1 of the study's 5 networks has not run under this profile.")
+    records += recorded(EXTENT["5 x 5"], {0: 70.0})
+    assert "not run" not in conclusion(EXTENT, compare(EXTENT, records, "full"), known)
+
+
 def test_after_three_epochs_nothing_is_confirmed():
     reference = recorded(EXTENT["7 x 7"], {0: 70.0, 1: 70.3, 2: 70.1}, "laptop")
     epochs = PROFILES["laptop"].recipe.epochs

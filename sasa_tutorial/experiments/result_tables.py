@@ -168,7 +168,8 @@ def conclusion(study: Study, comparisons: Sequence[Comparison], known: Findings)
     if lost := [c for c in comparisons if c.row.diverged]:
         sentences.append(f"Diverged: {_listed(lost)}.")
     if missing := len(study.entries) - len(comparisons):
-        sentences.append(f"{missing} of the study's {len(study.entries)} networks have not run under this profile.")
+        have = "has" if missing == 1 else "have"
+        sentences.append(f"{missing} of the study's {len(study.entries)} networks {have} not run under this profile.")
     return " ".join(filter(None, sentences))
 
 
