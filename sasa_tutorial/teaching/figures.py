@@ -95,7 +95,7 @@ def training_curves(lines: Sequence[EpochLine], mechanism: str = "convolution") 
         ax.set_ylim(bottom=0)
         ax.margins(y=0.1)
     axes[1].axhline(1, color=QUIET, linewidth=1, linestyle=":", label="chance")
-    axes[1].legend()
+    axes[1].legend(loc="lower right")  # where curves that rise leave room
     return list(axes)
 
 
