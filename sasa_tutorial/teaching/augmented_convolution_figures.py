@@ -8,11 +8,12 @@ from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
+from sasa_tutorial.teaching.strokes import arrow, words
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 _QUERY_OF_SCHEMATIC = (2, 2)
@@ -46,48 +47,48 @@ def augmented_convolution_schematic() -> Axes:
     _box(ax, (0.85, 9.45), 10.8, blue)
     _box(ax, (1 + 1.75 * (j - 1), 9.6 + 1.75 * (i - 1)), 5.25, "black", linestyle=(0, (2, 1.2)))
     _box(ax, (1 + 1.75 * j, 9.6 + 1.75 * i), 1.75, ACCENT)
-    _words(ax, 6.0, 6.6, "input,", ha="center")
-    _words(ax, 6.0, 8.2, "$c_{in}$ channels", ha="center")
-    _words(ax, 6.25, 21.2, "pixel $i$", ha="center", color=ACCENT, weight="bold")
+    words(ax, 6.0, 6.6, "input,", ha="center")
+    words(ax, 6.0, 8.2, "$c_{in}$ channels", ha="center")
+    words(ax, 6.25, 21.2, "pixel $i$", ha="center", color=ACCENT, weight="bold")
 
-    _words(ax, 14, 1.3, "Convolution: nine neighbours, the same weights everywhere", weight="bold")
-    _arrow(ax, (9.6, 11.0), (15.2, 6.4), color="black")
+    words(ax, 14, 1.3, "Convolution: nine neighbours, the same weights everywhere", weight="bold")
+    arrow(ax, (9.6, 11.0), (15.2, 6.4), color="black")
     _grid(ax, (16, 3.1), 1.7, picture[i - 1 : i + 2, j - 1 : j + 2])
-    _words(ax, 22.4, 5.65, "×", ha="center", fontsize=11)
+    words(ax, 22.4, 5.65, "×", ha="center", fontsize=11)
     kernel = torch.tensor([[-0.5, 0.1, 0.6], [-1.0, 0.2, 1.0], [-0.6, 0.0, 0.5]])
     _grid(ax, (23.8, 3.1), 1.7, _signed(kernel))
-    _words(ax, 26.35, 9.2, "kernel", ha="center", color=QUIET)
-    _arrow(ax, (29.6, 5.65), (46.6, 8.2), color="black")
+    words(ax, 26.35, 9.2, "kernel", ha="center", color=QUIET)
+    arrow(ax, (29.6, 5.65), (46.6, 8.2), color="black")
 
-    _words(ax, 14, 13.0, "Attention: all pixels, weights made for this pixel", weight="bold", color=blue)
-    _arrow(ax, (12.1, 18.4), (14.7, 18.4), color=blue)
+    words(ax, 14, 13.0, "Attention: all pixels, weights made for this pixel", weight="bold", color=blue)
+    arrow(ax, (12.1, 18.4), (14.7, 18.4), color=blue)
     terms = (("content", r"$q_i \cdot k_j$", content), ("row", r"$q_i \cdot r^H$", by_row))
     for place, (name, formula, values) in enumerate((*terms, ("column", r"$q_i \cdot r^W$", by_column))):
         left = 15.2 + 7.7 * place
         _grid(ax, (left, 15.4), 1.0, _signed(values / 2))
         _box(ax, (left + j, 15.4 + i), 1.0, ACCENT)
-        _words(ax, left + 3, 22.9, name, ha="center")
-        _words(ax, left + 3, 24.9, formula, ha="center")
+        words(ax, left + 3, 22.9, name, ha="center")
+        words(ax, left + 3, 24.9, formula, ha="center")
         if place:
-            _words(ax, left - 0.85, 18.4, "+", ha="center", fontsize=11)
-    _arrow(ax, (37.0, 18.4), (40.3, 18.4), color=blue)
-    _words(ax, 38.6, 16.9, "softmax", ha="center", fontsize=6.5)
+            words(ax, left - 0.85, 18.4, "+", ha="center", fontsize=11)
+    arrow(ax, (37.0, 18.4), (40.3, 18.4), color=blue)
+    words(ax, 38.6, 16.9, "softmax", ha="center", fontsize=6.5)
     _grid(ax, (40.8, 15.4), 1.0, torch.tensor(plt.get_cmap(POSITIVE_MAP)((weights / weights.max()).numpy()))[..., :3])
     _box(ax, (40.8 + j, 15.4 + i), 1.0, ACCENT)
-    _words(ax, 43.8, 22.9, "weights", ha="center")
-    _words(ax, 43.8, 24.9, "× values", ha="center")
-    _arrow(ax, (47.2, 18.4), (49.0, 18.4), color=blue)
+    words(ax, 43.8, 22.9, "weights", ha="center")
+    words(ax, 43.8, 24.9, "× values", ha="center")
+    arrow(ax, (47.2, 18.4), (49.0, 18.4), color=blue)
 
-    _words(ax, 53, 2.6, "output,", ha="center")
-    _words(ax, 53, 4.3, "$c_{out}$ channels", ha="center")
+    words(ax, 53, 2.6, "output,", ha="center")
+    words(ax, 53, 4.3, "$c_{out}$ channels", ha="center")
     for sheet in range(8):
         top = 6.4 + 1.55 * sheet + (0.6 if sheet > 5 else 0)
         paint = "#B9B9B9" if sheet < 6 else blue
         corners = ((49.6, top + 1.7), (51.2, top), (56.8, top), (55.2, top + 1.7))
         ax.add_patch(Polygon(corners, facecolor=paint, edgecolor="white", linewidth=0.8, zorder=2 + sheet))
         ax.plot(53.3, top + 0.9, "o", color=ACCENT, markersize=2.6, zorder=12)
-    _words(ax, 57.1, 11.3, "share\n" + r"$1 - \upsilon$")
-    _words(ax, 57.1, 18.4, "share\n" + r"$\upsilon$", color=blue)
+    words(ax, 57.1, 11.3, "share\n" + r"$1 - \upsilon$")
+    words(ax, 57.1, 18.4, "share\n" + r"$\upsilon$", color=blue)
     return ax
 
 
@@ -183,14 +184,6 @@ def _thin_frame(ax: Axes) -> None:
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=True, color=QUIET, linewidth=0.5)
-
-
-def _words(ax: Axes, x: float, y: float, text: str, **options: object) -> None:
-    ax.text(x, y, text, **{"ha": "left", "va": "center", "fontsize": 7.5, "color": "black", **options})
-
-
-def _arrow(ax: Axes, tail: tuple[float, float], head: tuple[float, float], color: str = ACCENT) -> None:
-    ax.add_patch(FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=10, color=color, linewidth=1.4))
 
 
 def _grid(ax: Axes, corner: tuple[float, float], cell: float, colours: Float[Tensor, "rows cols 3"]) -> None:

@@ -3,9 +3,10 @@
 import matplotlib.pyplot as plt
 from jaxtyping import Int64
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from sasa_tutorial.teaching.strokes import arrow, words
 from sasa_tutorial.teaching.style import ACCENT, QUIET
 
 _PADDING, _OUTSIDE = -1, -2  # in the cells of `skew_steps`: a zero that was added; an offset that leads to no pixel
@@ -57,47 +58,47 @@ def skew_steps(
     wide, long = by_offset.shape[1], padded.shape[1]
 
     _cells(ax, left, top, by_offset, length)
-    _words(ax, left, top - 1.8, "1  by offset j - i", weight="bold")
+    words(ax, left, top - 1.8, "1  by offset j - i", weight="bold")
     for column in range(wide):
-        _words(ax, left + column + 0.5, top - 0.6, f"{column - length + 1}", ha="center", color=QUIET)
+        words(ax, left + column + 0.5, top - 0.6, f"{column - length + 1}", ha="center", color=QUIET)
     _query_names(ax, left, top, length)
     second = left + wide + 4.6
-    _arrow(ax, (left + wide + 0.5, top + length / 2), (second - 0.5, top + length / 2))
+    arrow(ax, (left + wide + 0.5, top + length / 2), (second - 0.5, top + length / 2))
     _cells(ax, second, top, padded, length)
-    _words(ax, second, top - 1.8, "2  one zero more a row", weight="bold")
+    words(ax, second, top - 1.8, "2  one zero more a row", weight="bold")
     _legend(ax, second + long + 2.0, top - 1.9, length)
 
     start = (_WIDTH - len(strip)) / 2
-    _words(ax, start, middle - 1.7, "3  the same memory in one row", weight="bold")
+    words(ax, start, middle - 1.7, "3  the same memory in one row", weight="bold")
     _cells(ax, start, middle, strip[None], length, filled=written * long)
     for begin in range(0, length * long, long):
         _bracket(ax, start + begin, start + begin + long, middle - 0.25, -0.4)
     for begin in range(0, len(strip), wide):
         _bracket(ax, start + begin, start + begin + wide, middle + 1.25, 0.4)
-    _words(ax, start + len(strip), middle - 1.35, f"written in rows of {long}", ha="right", color=QUIET)
-    _words(ax, start + len(strip), middle + 2.35, f"read in rows of {wide}", ha="right", color=QUIET)
+    words(ax, start + len(strip), middle - 1.35, f"written in rows of {long}", ha="right", color=QUIET)
+    words(ax, start + len(strip), middle + 2.35, f"read in rows of {wide}", ha="right", color=QUIET)
 
     _cells(ax, left, bottom, rows, length, filled=read * wide)
-    _words(ax, left, bottom - 0.7, f"4  in rows of {wide}", weight="bold")
+    words(ax, left, bottom - 0.7, f"4  in rows of {wide}", weight="bold")
     cut = {"fill": False, "color": "black", "linewidth": 2.2, "zorder": 5}
     last = left + wide + 4.6
     _cells(ax, last, bottom, by_position, length, filled=0 if moving else length**2)
     if not moving:
         ax.add_artist(Rectangle((left + length - 1, bottom), length, length, **cut))
         ax.add_artist(Rectangle((last, bottom), length, length, **cut))
-        _arrow(ax, (left + wide + 0.5, bottom + length / 2), (last - 0.5, bottom + length / 2))
+        arrow(ax, (left + wide + 0.5, bottom + length / 2), (last - 0.5, bottom + length / 2))
     if writes:
         _mark(ax, second, top + frame - 1, long)
         _mark(ax, start + long * (frame - 1), middle, long)
     if reads:
         _mark(ax, start + wide * (read - 1), middle, wide)
         _mark(ax, left, bottom + read - 1, wide)
-    _words(ax, last, bottom - 0.7, "5  by position", weight="bold")
+    words(ax, last, bottom - 0.7, "5  by position", weight="bold")
     for i in range(length):
-        _words(ax, last + length + 0.5, bottom + i + 0.5, f"query {i}", color=QUIET)
-    _words(ax, last, bottom + length + 0.8, "keys 0 to " + str(length - 1), color=QUIET)
+        words(ax, last + length + 0.5, bottom + i + 0.5, f"query {i}", color=QUIET)
+    words(ax, last, bottom + length + 0.8, "keys 0 to " + str(length - 1), color=QUIET)
     formula = f"out[i, j] = in[i, j - i + {length - 1}]"
-    _words(ax, last + length + 6.5, bottom + length / 2, formula, fontsize=9)
+    words(ax, last + length + 6.5, bottom + length / 2, formula, fontsize=9)
     return ax
 
 
@@ -129,31 +130,23 @@ def _mark(ax: Axes, left: float, top: float, cells: int) -> None:
 
 def _query_names(ax: Axes, left: float, top: float, length: int) -> None:
     for i in range(length):
-        _words(ax, left - 0.3, top + i + 0.5, f"i={i}", ha="right", fontsize=7, color=QUIET)
+        words(ax, left - 0.3, top + i + 0.5, f"i={i}", ha="right", fontsize=7, color=QUIET)
 
 
 def _legend(ax: Axes, left: float, top: float, length: int) -> None:
     for i in range(length):
         ax.add_patch(Rectangle((left + 0.9 * i, top), 0.9, 0.9, color=_QUERY_COLOURS[i], linewidth=0))
-    _words(ax, left + 4.2, top + 0.5, "colour: query i")
-    _words(ax, left + 2.7, top + 2.0, "0 1 2 3", ha="center", weight="bold")
-    _words(ax, left + 4.2, top + 2.0, "number: key j")
+    words(ax, left + 4.2, top + 0.5, "colour: query i")
+    words(ax, left + 2.7, top + 2.0, "0 1 2 3", ha="center", weight="bold")
+    words(ax, left + 4.2, top + 2.0, "number: key j")
     ax.add_patch(Rectangle((left + 2.7, top + 3.0), 0.9, 0.9, facecolor=_NO_PIXEL, linewidth=0))
-    _words(ax, left + 4.2, top + 3.5, "no such pixel")
+    words(ax, left + 4.2, top + 3.5, "no such pixel")
     ax.add_patch(Rectangle((left + 2.7, top + 4.5), 0.9, 0.9, facecolor="white", edgecolor="#9A9A9A", linewidth=0.7))
-    _words(ax, left + 3.15, top + 4.98, "0", ha="center", fontsize=7, color="#6A6A6A")
-    _words(ax, left + 4.2, top + 5.0, "padding")
+    words(ax, left + 3.15, top + 4.98, "0", ha="center", fontsize=7, color="#6A6A6A")
+    words(ax, left + 4.2, top + 5.0, "padding")
 
 
 def _bracket(ax: Axes, left: float, right: float, y: float, depth: float) -> None:
     """A bracket over (depth < 0) or under some cells of the strip."""
     xs, ys = (left + 0.12, left + 0.12, right - 0.12, right - 0.12), (y, y + depth, y + depth, y)
     ax.plot(xs, ys, color="black", linewidth=0.9)
-
-
-def _words(ax: Axes, x: float, y: float, text: str, **options: object) -> None:
-    ax.text(x, y, text, **{"ha": "left", "va": "center", "fontsize": 7.5, "color": "black", **options})
-
-
-def _arrow(ax: Axes, tail: tuple[float, float], head: tuple[float, float], color: str = ACCENT) -> None:
-    ax.add_patch(FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=10, color=color, linewidth=1.4))
