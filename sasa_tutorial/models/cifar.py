@@ -14,7 +14,15 @@ from torch import nn
 from sasa_tutorial.layers import AttentionStem2d
 from sasa_tutorial.models import spatial
 from sasa_tutorial.models.augmented import narrow_augmented_spatial
-from sasa_tutorial.models.resnet import GROUPS, ResNet, SpatialLayer, convolution_3x3, in_groups, scaled_channels
+from sasa_tutorial.models.resnet import (
+    GROUPS,
+    STRIDES,
+    ResNet,
+    SpatialLayer,
+    convolution_3x3,
+    in_groups,
+    scaled_channels,
+)
 
 Builder = Callable[..., nn.Module]
 LAST_TWO = (3, 4)  # groups
@@ -24,6 +32,7 @@ def cifar_resnet(
     spatial: SpatialLayer | Sequence[SpatialLayer],
     *,
     stem: nn.Module | None = None,
+    stem_halves: bool = False,
     depth: int = 26,
     width: float = 1.0,
     num_classes: int = 100,
@@ -34,11 +43,13 @@ def cifar_resnet(
     """The paper's ResNet for 32x32 images: the stem is one 3x3 convolution, without stride or pooling.
 
     At 224x224 the stem divides the side by 4; here the groups would then see 8, 4, 2 and 1 pixels a side and a 7x7
-    window would hold the whole image. Without it they see 32, 16, 8 and 4.
+    window would hold the whole image. Without it they see 32, 16, 8 and 4. After a stem that halves the side the second
+    group keeps it: 16, 16, 8 and 4, so that only the first group sees less than in the other networks.
 
     Args:
         spatial: makes the layer in the middle of every bottleneck block; four of them, one for each group.
         stem: from (b, 3, h, w) to (b, scaled_channels(width), h', w'); None for the convolution.
+        stem_halves: h' is h / 2, and w' is w / 2.
         depth: 26 (the comparison), 38, 50, or 14.
         width: factor on all channels; 1.0 is 64, 128, 256, 512 inner channels.
         num_classes: length of the output.
@@ -49,6 +60,7 @@ def cifar_resnet(
     channels = scaled_channels(width)
     options = {"num_classes": num_classes, "recalibrate": recalibrate, "zero_residual": zero_residual}
     options |= {"depth": depth, "channels": channels, "query_gain": query_gain}
+    options["strides"] = (1, 1, 2, 2) if stem_halves else STRIDES
     return ResNet(stem or _stem(channels), channels, spatial, **options)
 
 
@@ -87,7 +99,7 @@ def relative_offsets(
     Args:
         kernel_size, positions, content, scaled, head_channels: as in `spatial.local_attention`.
         attention_groups: as in `sasa_resnet`.
-        pooled_stem: a 3x3 max pool with stride 2 ends the stem, and the groups see what `attention_stem` leaves them.
+        pooled_stem: a 3x3 max pool with stride 2 ends the stem, and the groups see what they see in `attention_stem`.
         size: as in `cifar_resnet`.
     """
     layer = spatial.local_attention(
@@ -96,17 +108,19 @@ def relative_offsets(
     stem = _stem(scaled_channels(size.get("width", 1.0)))
     if pooled_stem:
         stem.append(nn.MaxPool2d(3, stride=2, padding=1))
-    return cifar_resnet(in_groups(layer, attention_groups), stem=stem, **size)
+    return cifar_resnet(in_groups(layer, attention_groups), stem=stem, stem_halves=pooled_stem, **size)
 
 
 def attention_stem(*, stem_values: str = "mixture", **size: float) -> ResNet:
     """Attention everywhere: the paper's "full attention"; `stem_values` as in `sasa_resnet`.
 
-    The stem's blocks are 2x2 here: the paper's 4x4, made for 224x224 images, would leave 8x8 for the first group.
+    The stem's blocks are 2x2 here: the paper's 4x4, made for 224x224 images, would leave 8x8 for the first group. As
+    the stem halves the side, the second group keeps it (`cifar_resnet`).
     """
     channels = scaled_channels(size.get("width", 1.0))
     stem = AttentionStem2d(3, channels, block=2, heads=min(4, spatial.head_count(channels)), values=stem_values)
-    return cifar_resnet(spatial.local_attention(), stem=nn.Sequential(stem, nn.ReLU(inplace=True)), **size)
+    stem = nn.Sequential(stem, nn.ReLU(inplace=True))
+    return cifar_resnet(spatial.local_attention(), stem=stem, stem_halves=True, **size)
 
 
 def augmented_convolution(

@@ -37,6 +37,7 @@ smallest of the kind, for machines without a GPU."""
 
 WITHOUT_BOTTLENECK = (34,)
 GROUPS = (1, 2, 3, 4)
+STRIDES = (1, 2, 2, 2)  # of the first block of each group
 EXPANSION = 4
 
 
@@ -169,7 +170,8 @@ class ResNet(nn.Module):
         stem_channels: channels the stem hands to the first group.
         spatial: one callable for all four groups, or one for each.
         depth: 14, 26, 38, 50, 101, 152, or 34 (without bottlenecks).
-        channels: inner channels of the first group; each later group has twice as many and half the side.
+        channels: inner channels of the first group; each later group has twice as many.
+        strides: of the first block of each group; 2 halves the side.
         num_classes: length of the output.
         recalibrate: what follows the last norm of every block: "none", "squeeze-excitation" or "gather-excite".
         zero_residual: start the scale of that norm at 0, so that every block begins as its shortcut (Goyal et al.
@@ -179,7 +181,7 @@ class ResNet(nn.Module):
     Shapes: (b, 3, h, w) -> logits (b, num_classes).
 
     Raises:
-        ValueError: an unknown depth or recalibration, or not four spatial callables.
+        ValueError: an unknown depth or recalibration, or not four spatial callables or strides.
     """
 
     def __init__(
@@ -190,6 +192,7 @@ class ResNet(nn.Module):
         *,
         depth: int = 26,
         channels: int = 64,
+        strides: Sequence[int] = STRIDES,
         num_classes: int = 1000,
         recalibrate: str = "none",
         zero_residual: bool = False,
@@ -207,11 +210,11 @@ class ResNet(nn.Module):
         rescale = recalibration(recalibrate)
         groups = []
         in_channels = stem_channels
-        for group, (count, layer) in enumerate(zip(BLOCKS[depth], layers, strict=True)):
+        for group, (count, layer, first) in enumerate(zip(BLOCKS[depth], layers, strides, strict=True)):
             width = channels * 2**group
             blocks = []
             for block in range(count):
-                stride = 2 if group > 0 and block == 0 else 1
+                stride = first if block == 0 else 1
                 blocks.append(block_type(in_channels, width, stride, layer, rescale))
                 in_channels = blocks[-1].out_channels
             groups.append(nn.Sequential(*blocks))
