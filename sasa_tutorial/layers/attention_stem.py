@@ -79,11 +79,15 @@ class AttentionStem2d(Layer):
         self.norm = nn.BatchNorm2d(out_channels, **place)
 
     def reset_parameters(self) -> None:
-        """The stem's own: what says where in the block a pixel is. Its parts have theirs."""
+        """The stem's own: what says where in the block a pixel is. Its parts have theirs.
+
+        Row and column embeddings begin as small as all other tables, N(0, 1 / d): under N(0, 1) they hardly moved
+        (profile `evening`, three seeds: correlation with their start 0.74 to 0.97, here below 0.9 throughout) and
+        validation accuracy was no better (49.7 %, here 50.6 %).
+        """
         if self.values == "mixture":
-            draw_normal(self.row_embedding)
-            draw_normal(self.col_embedding)
-            draw_normal(self.mixture_embedding, self.mixture_embedding.shape[1] ** -0.5)
+            for table in (self.row_embedding, self.col_embedding, self.mixture_embedding):
+                draw_normal(table, table.shape[1] ** -0.5)
 
     def forward(self, x: Float[Tensor, "b c_in h w"]) -> Float[Tensor, "b c_out h2 w2"]:
         weights = self.attention_weights(x)
