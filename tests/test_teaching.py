@@ -1261,3 +1261,7 @@ def test_a_lesson_shows_the_runs_of_the_largest_profile(tmp_path, monkeypatch):
             append_record(file, run)
     text = teaching.recorded_results("convolution").data
     assert "59.8" in text and "26.9" not in text and "laptop" not in text
+    for mechanism, profile, top1 in (("local attention", "evening", 53.6), ("convolution", "gpu", 66.0)):
+        for run in recorded(LESSONS[mechanism], {0: top1}, profile):
+            append_record(file, run)
+    assert "66.0" not in teaching.recorded_results("convolution").data, "one lesson alone in the larger profile"
