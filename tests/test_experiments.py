@@ -361,11 +361,13 @@ def test_tried_recipes_are_differences_of_validation():
     assert table[2] == [variant.label, "41.5", "+1.50", "a GPU"]
 
 
-def test_the_largest_profile_that_is_complete_is_shown():
+def test_the_largest_profile_that_compares_most_is_shown():
     laptop = [r for entry in POSITIONS.entries for r in recorded(entry, {0: 10.0}, "laptop")]
     one = list(recorded(POSITIONS["none"], {0: 10.0}, "full"))
     assert best_profile(POSITIONS, [*laptop, *one]) == "laptop"
     assert best_profile(POSITIONS, one) == best_profile(POSITIONS, []) == "full"
+    several = list(recorded(POSITIONS["none"], {0: 10.0, 1: 11.0}, "evening"))
+    assert best_profile(POSITIONS, [*one, *several]) == "evening", "one seed compares with nothing"
 
 
 # Time

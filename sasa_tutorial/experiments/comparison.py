@@ -228,15 +228,14 @@ def _clear_difference(first: float | None, second: float | None) -> float | None
 
 
 def best_profile(study: Study, records: Sequence[Record]) -> str:
-    """The largest profile in which all of the study's networks have run; else the one with most of them."""
+    """The profile in which most of the study's networks have seeds enough to compare, then most have run at all.
 
-    def has_run(entry: Entry, profile: str) -> bool:
-        row = row_of(entry, profile, records)
-        return bool(row.n or row.diverged)
+    Of equals the largest.
+    """
 
-    counts = {
-        profile: sum(has_run(entry, profile) for entry in study.entries)
-        for profile in PROFILE_ORDER
-        if profile in study.profiles
-    }
-    return max(counts, key=counts.__getitem__)  # the first of equals
+    def progress(profile: str) -> tuple[int, int]:
+        rows = [row_of(entry, profile, records) for entry in study.entries]
+        return sum(row.n > 1 for row in rows), sum(row.ran for row in rows)
+
+    profiles = [profile for profile in PROFILE_ORDER if profile in study.profiles]
+    return max(profiles, key=progress)  # the first of equals
