@@ -201,6 +201,13 @@ def test_what_trains_can_be_imported_where_there_is_no_posix():
     assert "evening" in done.stdout
 
 
+def test_a_command_that_does_not_train_imports_neither_torchvision_nor_the_compiler():
+    asked = "import sys, sasa_tutorial.layers, sasa_tutorial.ledger, sasa_tutorial.experiments.results\n"
+    asked += "print({'torch._dynamo', 'torchvision', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout.strip() == "set()", "each of them takes a second"
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence_with_the_way_out(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SASA_BUILD", str(tmp_path / "file"))

@@ -6,7 +6,7 @@ share.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torchvision.transforms import v2
 
 from sasa_tutorial.datasets.archive import DatasetError
 from sasa_tutorial.datasets.folder import FolderImages
@@ -65,6 +64,8 @@ class FolderTrainingImages:
         """
         order = self.order(epoch)
         mine = [order[batch_size * step :][share].tolist() for step in steps]
+        from torchvision.transforms import v2  # here: torchvision takes a second to import
+
         crop = v2.Compose(
             [
                 v2.RandomResizedCrop(self.size, scale=(self.least_area, 1.0), antialias=True),
@@ -98,6 +99,8 @@ class FolderScoredImages:
         Raises:
             DatasetError: a file cannot be read.
         """
+        from torchvision.transforms import v2  # here: torchvision takes a second to import
+
         starts, n = range(0, len(self), batch_size or SCORED_AT_ONCE), len(self)
         every = [range(start, min(start + starts.step, n)) for start in starts]
         middle = v2.Compose([v2.Resize(self.resize, antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
@@ -109,7 +112,7 @@ class _Prepared(Dataset):
     """Images of one size, by their index; one that cannot be read is the error that says so."""
 
     images: FolderImages
-    transform: v2.Transform
+    transform: Callable[[Any], Tensor]
     seed: tuple[int, ...] = ()
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "3 h w"], int] | DatasetError:

@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS, pil_loader
 
 from sasa_tutorial.datasets.archive import DatasetError
 
@@ -54,6 +52,8 @@ class FolderImages:
         Raises:
             DatasetError: the file cannot be read as an image; the message names it.
         """
+        from torchvision.datasets.folder import pil_loader  # here: torchvision takes a second to import
+
         try:
             return pil_loader(self.path(index))
         except Exception as error:  # a damaged file raises whatever the part of the decoder that met the damage raises
@@ -108,6 +108,8 @@ def image_folder(root: Path) -> FolderSets:
 
 
 def _scan(folder: Path, least: int) -> FolderImages:
+    from torchvision.datasets.folder import IMG_EXTENSIONS, ImageFolder  # here: torchvision takes a second to import
+
     if not any(entry.is_dir() for entry in os.scandir(folder)):
         raise DatasetError(
             f"{folder} holds no classes. Expected: one folder of images for each class, {LAYOUT}. "

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sasa_tutorial.kernels import reference, streaming
 from sasa_tutorial.kernels.inputs import Inputs, check_inputs
-from sasa_tutorial.kernels.modes import leaving, transforming
+from sasa_tutorial.kernels.modes import constant_when_compiled, leaving, transforming
 from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.triton import operator as triton
 
@@ -105,7 +104,7 @@ def local_attention(
     return BACKENDS["reference" if transforming() else name].attend(inputs, kernel_size)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def fastest_backend(device: str, refused: tuple[str, ...] = ()) -> str:
     """What "auto" means on a device.
 
@@ -144,6 +143,6 @@ def _check_name(name: str, what: str) -> None:
         raise ValueError(f"{what} must be auto, {', '.join(BACKENDS)}, got {name!r}")
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _why_unavailable_constant(backend: str) -> str:
     return why_unavailable(backend)

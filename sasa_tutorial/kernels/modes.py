@@ -4,11 +4,23 @@ A kernel has the first derivative that autograd asks for, and autograd can diffe
 (forward mode) and no rule for the transforms of `torch.func`; PyTorch would drop a tangent without a word.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch.autograd import forward_ad
 
+Function = TypeVar("Function", bound=Callable)
 
-@torch.compiler.assume_constant_result
+
+def constant_when_compiled(function: Function) -> Function:
+    """Mark a function whose answer `torch.compile` may write into a graph, as `torch.compiler.assume_constant_result`
+    does, which imports the whole compiler first: a second, also for those who never compile."""
+    function._dynamo_marked_constant = True
+    return function
+
+
+@constant_when_compiled
 def transforming() -> bool:
     """Whether tensors may carry more than numbers: a transform of `torch.func` (grad, vjp, jvp, vmap and what is made
     of them) is at work, or a level of forward mode is open.
@@ -19,7 +31,7 @@ def transforming() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def leaving() -> bool:
     """Whether the call is written down to run elsewhere, where there are no kernels of ours: `torch.export`, and with
     it `torch.onnx.export`, or `torch.jit.trace`. PyTorch 2.6 cannot say the first; there it is always False."""

@@ -6,7 +6,6 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import torch
-from torchvision.models.detection import RetinaNet
 
 from sasa_tutorial import models
 from sasa_tutorial.ledger.accounting import Cost, count
@@ -47,6 +46,8 @@ def count_published(
 
 def network_of(row: Published) -> torch.nn.Module:
     """The network of a row, on the meta device: shapes without numbers. A detector without its selection of boxes."""
+    from torchvision.models.detection import RetinaNet  # here: torchvision takes a second to import
+
     with torch.device("meta"):
         network = _make(row.network, row.options)
         return models.RawOutputs(network) if isinstance(network, RetinaNet) else network

@@ -1,8 +1,9 @@
 """Networks assembled from the layers."""
 
+from typing import Any
+
 from sasa_tutorial.models.augmented import attention_augmented_resnet, mnasnet
 from sasa_tutorial.models.cifar import cifar_models, cifar_resnet
-from sasa_tutorial.models.detection import RawOutputs, retinanet
 from sasa_tutorial.models.eamlp import MultiHeadExternalAttention, TokenExternalAttention, eamlp
 from sasa_tutorial.models.eanet import EANetBlock
 from sasa_tutorial.models.paper import paper_models
@@ -33,3 +34,14 @@ __all__ = [
     "sasa_resnet",
     "wide_resnet",
 ]
+
+_DETECTION = ("RawOutputs", "retinanet")
+
+
+def __getattr__(name: str) -> Any:
+    """Detection is imported when it is asked for: torchvision, which it builds on, takes a second to import."""
+    if name not in _DETECTION:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sasa_tutorial.models import detection
+
+    return getattr(detection, name)

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import MNASNet
 
 from sasa_tutorial.layers import AbsolutePositions2d, AttentionAugmentedConv2d, CoordinateChannels2d
 from sasa_tutorial.layers.conventions import Layer
@@ -179,7 +178,9 @@ def attention_augmented_resnet(
     return ResNet(convolution_stem(64), 64, layers, depth=depth, num_classes=num_classes)
 
 
-def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1000, image_size: int = 224) -> MNASNet:
+def mnasnet(
+    width: float = 1.0, *, augmented: bool = False, num_classes: int = 1000, image_size: int = 224
+) -> nn.Module:
     """torchvision's MnasNet; augmented, the 1x1 expansions of its last 13 inverted bottlenecks make some channels by
     attention: κ = 2υ = 0.1, 4 heads, on maps of 14x14 at most for 224x224 images.
 
@@ -196,6 +197,8 @@ def mnasnet(width: float = 1.0, *, augmented: bool = False, num_classes: int = 1
     """
     if width <= 0:
         raise ValueError(f"width must be positive, got {width}")
+    from torchvision.models import MNASNet  # here: torchvision takes a second to import
+
     network = MNASNet(width, num_classes=num_classes)
     check_channels(num_classes=num_classes, image_size=image_size)
     if augmented:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation
 
 Recalibration = Callable[[int], nn.Module]
 """channels -> a module from (b, channels, h, w) to the same shape."""
@@ -22,6 +21,8 @@ def squeeze_excitation(channels: int) -> nn.Module:
 
     Parameters: 2 c² / 16 + c + c / 16, biases included.
     """
+    from torchvision.ops import SqueezeExcitation  # here: torchvision takes a second to import
+
     return SqueezeExcitation(channels, max(1, channels // REDUCTION))
 
 

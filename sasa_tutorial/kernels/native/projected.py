@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sasa_tutorial.kernels import reference
 from sasa_tutorial.kernels.inputs import Inputs, check_tables, check_tensors
+from sasa_tutorial.kernels.modes import constant_when_compiled
 from sasa_tutorial.kernels.native import operator as native
 from sasa_tutorial.kernels.operators import attention_flops, middle, register, within
 from sasa_tutorial.windows import check_kernel_size
@@ -106,7 +107,7 @@ def _autocast(matrix: Tensor) -> bool:
     return torch.is_autocast_enabled("cpu") and matrix.dtype == torch.float32
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _threads() -> int:
     return torch.get_num_threads()
 

@@ -16,6 +16,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from sasa_tutorial.kernels.modes import constant_when_compiled
+
 LARGEST_INT = 2**31 - 1
 # Why, by what the programs were for: compiling them again would take as long and fail again.
 _FAILED: dict[Hashable, str] = {}
@@ -25,7 +27,7 @@ class NotStarted(Exception):
     """Why a program could not be compiled or started."""
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def interpreting() -> bool:
     """Whether Triton runs its programs without compiling them, on CPU tensors, for tests."""
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")

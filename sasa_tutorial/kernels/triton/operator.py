@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sasa_tutorial.kernels import streaming
 from sasa_tutorial.kernels.inputs import Inputs
+from sasa_tutorial.kernels.modes import constant_when_compiled
 from sasa_tutorial.kernels.operators import empty_lse, operator
 from sasa_tutorial.kernels.triton import launching, tiled
 
@@ -166,7 +167,7 @@ def _problem(interpreting: bool) -> str:
     return launching.probe(torch.float32)
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _probed(dtype: torch.dtype) -> str:
     """Why it cannot compute with these numbers on a device that computes with others."""
     return "" if why_unavailable() else launching.probe(dtype)
