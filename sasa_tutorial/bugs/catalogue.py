@@ -126,7 +126,7 @@ BUGS = (
     ),
     Bug(
         name="offsets as (sum of q) times (sum of r)",
-        seen_in="MartinGer/Stand-Alone-Self-Attention",
+        seen_in="MartinGer/Stand-Alone-Self-Attention-in-Vision-Models",
         layer=LocalSelfAttention2d,
         patch=lambda: local(offsets_summed_apart),
     ),
@@ -138,13 +138,13 @@ BUGS = (
     ),
     Bug(
         name="unfolded windows reshaped in the wrong order",
-        seen_in="MartinGer/Stand-Alone-Self-Attention",
+        seen_in="MartinGer/Stand-Alone-Self-Attention-in-Vision-Models; gupta-abhay/pytorch-vit, issue 7",
         layer=LocalSelfAttention2d,
         patch=lambda: gathering(scrambled_unfold),
     ),
     Bug(
         name="heads split by reshape, without moving the axis",
-        seen_in="MartinGer/Attention-Augmented-Convolution",
+        seen_in="MartinGer/Attention-Augmented-Convolutional-Networks",
         layer=LocalSelfAttention2d,
         patch=lambda: patch.object(local_attention, "split_heads", heads_without_permute),
     ),

@@ -157,7 +157,7 @@ SHARE = Study(
     name="share",
     question="How many channels should attention make?",
     source="",
-    trend="Public notes: all attention has 2.5 points and a quarter of the parameters less than convolution.",
+    trend="Public notes: all attention scores 2.5 points less than convolution, with a quarter fewer parameters.",
     entries=(
         Entry(label="convolution", model="convolution"),
         *(

@@ -181,11 +181,14 @@ def maps_of_two_queries(
     return grid.tolist()
 
 
-def preferences_of_heads(rows: Mapping[str, Float[Tensor, "heads kh kw"]]) -> list[list[Axes]]:
+def preferences_of_heads(
+    rows: Mapping[str, Float[Tensor, "heads kh kw"]], names: Sequence[str] | None = None
+) -> list[list[Axes]]:
     """Which directions each head likes: q·r by offset, red for more than its mean over the window; one scale for all.
 
     Args:
         rows: for each network, by name, the mean logit of every head and offset.
+        names: of the heads; None for their numbers.
     """
     centred = {name: logits - logits.mean(dim=(1, 2), keepdim=True) for name, logits in rows.items()}
     end = max(float(logits.abs().max()) for logits in centred.values())
@@ -198,8 +201,8 @@ def preferences_of_heads(rows: Mapping[str, Float[Tensor, "heads kh kw"]]) -> li
             _frame(ax, (extent // 2 - 0.5,) * 2, 1)
             _quiet_frame(ax)
         axes[0].set_ylabel(name, fontsize=8)
-    for head, ax in enumerate(grid[0]):
-        ax.set_title(f"head {head + 1}", fontsize=8)
+    for name, ax in zip(names or range(1, heads + 1), grid[0], strict=True):
+        ax.set_title(f"head {name}", fontsize=8)
     figure.colorbar(grid[0, 0].images[0], ax=grid, pad=0.02, label="q·r")
     return grid.tolist()
 
