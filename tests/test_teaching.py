@@ -1141,13 +1141,28 @@ def test_a_pixel_fades_as_the_share_of_a_matrix_falls():
     assert torch.allclose(drawn(second)[1::2].float(), colours[1::2], atol=1e-6) and (drawn(second)[::2] == 1).all()
 
 
-def test_shares_and_weights_of_a_stem_are_drawn_on_a_scale_to_one():
+def test_shares_of_a_stem_are_drawn_on_a_scale_to_one():
     for ax, wanted in (
         (teaching.mixture_shares(shares := softmax(4, 2, 2, over=1))[1], shares[1]),
         (teaching.shares_over_image({"block": (share := torch.rand(8, 9))})[0], share),
-        (teaching.weights_in_block({"head": (weights := softmax(4, 4, over=1))})[0], weights),
     ):
         assert torch.allclose(drawn(ax), wanted, atol=0.0051) and ax.images[0].get_clim() == (0, 1)
+
+
+def test_heads_that_read_themselves_or_the_opposite_pixel_show_it():
+    image = picture(4, 6)
+    itself = torch.eye(4).expand(2, 3, 4, 4)
+    weights = torch.stack((itself, itself.flip(-1)))
+    ((shown, first, second, difference),) = teaching.read_by_heads(image, {"network": weights})
+    assert torch.equal(drawn(shown), drawn(first)) and torch.equal(drawn(first), image.permute(1, 2, 0))
+    assert torch.equal(drawn(second)[0, 0], image[:, 1, 1]) and torch.equal(drawn(second)[1, 4], image[:, 0, 5])
+    assert drawn(difference).abs().max() < 1e-4, "four pixels of a block, in whichever order"
+    darkest = F.one_hot(
+        image.float().mean(dim=0).reshape(2, 2, 3, 2).permute(0, 2, 1, 3).reshape(2, 3, 4).argmin(-1), 4
+    )
+    weights[0] = darkest[:, :, None].float()
+    ((*_, difference),) = teaching.read_by_heads(image, {"network": weights})
+    assert (drawn(difference) > 0).all()
 
 
 def test_weights_in_blocks_become_windows_that_end_with_the_block():

@@ -16,9 +16,9 @@ from sasa_tutorial.teaching.attention_stem_figures import (
     mirrored_blocks,
     mixture_shares,
     parts_of_matrices,
+    read_by_heads,
     same_colour_windows,
     shares_over_image,
-    weights_in_block,
     windows_of_blocks,
 )
 from sasa_tutorial.teaching.attention_stem_schematic import ATTENTION_STEM_FRAMES, attention_stem_schematic

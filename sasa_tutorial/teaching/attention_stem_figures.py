@@ -8,7 +8,7 @@ from itertools import product
 
 import matplotlib.pyplot as plt
 import torch
-from einops import rearrange, repeat
+from einops import einsum, rearrange, repeat
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Rectangle
@@ -145,31 +145,6 @@ def edges_in_image(image: UInt8[Tensor, "3 H W"], answers: Mapping[str, Float[Te
     return rows
 
 
-def weights_in_block(weights: Mapping[str, Float[Tensor, "n n"]]) -> list[Axes]:
-    """Tables of weights between the pixels of a block, on one scale from 0 to 1: who asks down, who is read across.
-
-    Args:
-        weights: by name; n = p x p pixels, row by row.
-    """
-    n = len(next(iter(weights.values())))
-    side = round(n**0.5)
-    places = [f"{a},{b}" for a, b in product(range(side), repeat=2)]
-    figure, axes = plt.subplots(1, len(weights), figsize=(6, 1.95), sharey=True, squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    for ax, (name, table) in zip(axes[0], weights.items(), strict=True):
-        matrix(table, signed=False, limit=1, rows="", cols="pixel that is read", title=name, ax=ax)
-        for i, j in product(range(n), repeat=2):
-            weight = table[i, j].item()
-            style = {"fontsize": 7, "color": "white" if weight < 0.6 else "black"}
-            ax.text(j, i, f"{weight:.2f}", ha="center", va="center", **style)
-        ax.set(xticks=range(n), yticks=range(n), xticklabels=places, yticklabels=places)
-        ax.tick_params(length=0, labelsize=7)
-        ax.title.set_fontsize(8)
-        ax.xaxis.label.set_size(8)
-    axes[0, 0].set_ylabel("pixel that asks", fontsize=8)
-    return list(axes[0])
-
-
 def parts_of_matrices(image: UInt8[Tensor, "3 H W"], shares: Mapping[str, Float[Tensor, "m p q"]]) -> list[list[Axes]]:
     """The image as each value matrix reads it: a pixel fades to white as the share of the matrix at its place falls.
 
@@ -189,6 +164,37 @@ def parts_of_matrices(image: UInt8[Tensor, "3 H W"], shares: Mapping[str, Float[
             ax.set_title(f"matrix {m + 1}: {p[m].mean():.0%}", fontsize=8)
             _quiet(ax)
         panels[0].set_ylabel(name, fontsize=8)
+    return grid.tolist()
+
+
+def read_by_heads(
+    image: UInt8[Tensor, "3 H W"], weights: Mapping[str, Float[Tensor, "2 hb wb n n"]]
+) -> list[list[Axes]]:
+    """The image as each of two heads reads it, and in levels how much lighter every block is to the second head.
+
+    Args:
+        image: red, green, blue.
+        weights: of each network, by name, one row of panels each; n = p x p pixels of a block, row by row.
+    """
+    side = round(next(iter(weights.values())).shape[-1] ** 0.5)
+    pixels = rearrange(image.cpu().float(), "c (hb p) (wb q) -> hb wb (p q) c", p=side, q=side)
+    figure, grid = plt.subplots(len(weights), 4, figsize=(6, 0.2 + 1.36 * len(weights)), squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    for panels, (name, table) in zip(grid, weights.items(), strict=True):
+        read = einsum(table.detach().cpu(), pixels, "heads hb wb i j, hb wb j c -> heads hb wb i c")
+        pictures = rearrange(read, "heads hb wb (p q) c -> heads (hb p) (wb q) c", p=side, q=side)
+        shown = [rearrange(image.cpu(), "c h w -> h w c"), *pictures.round().clamp(0, 255).to(torch.uint8)]
+        for ax, one in zip(panels, shown, strict=False):
+            ax.imshow(one.numpy())
+        matrix((read[1] - read[0]).mean(dim=(2, 3)), limit=100, rows="", cols="", ax=panels[3])
+        panels[0].set_ylabel(name, fontsize=8)
+    for ax, title in zip(grid[0], ("photograph", "head 1 reads", "head 2 reads", "head 2 − head 1"), strict=True):
+        ax.set_title(title, fontsize=8)
+    for ax in grid.flat:
+        _quiet(ax)
+    bar = figure.colorbar(grid[0, 3].images[0], ax=list(grid[:, 3]), ticks=(-100, 0, 100), shrink=0.8)
+    bar.set_label("brightness, of 255 levels", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     return grid.tolist()
 
 
