@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from sasa_tutorial.experiments.comparison import Comparison
 from sasa_tutorial.experiments.result_tables import METRIC_WORDS
 from sasa_tutorial.experiments.study import Entry, Study
+from sasa_tutorial.teaching.strokes import arrow
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
 _ROW, _REST, _HIGHEST = 0.27, 0.66, 3.0  # inches: a row, axis and margins, a figure
@@ -81,7 +82,7 @@ def ablation_schematic(with_part: Sequence[float], without: Sequence[float], luc
     rows = (("with the part r", 75, with_part, "relative_offsets"), ("without it", 155, without, "local_attention"))
     for words, y, runs, name in rows:
         _draw_network(ax, y, words, has_part=runs is with_part)
-        ax.add_patch(_arrow((292, y), (350, y)))
+        arrow(ax, (292, y), (350, y), QUIET, linewidth=1.6)
         ax.text(320, y - 8, f"{len(runs)} seeds", ha="center", va="bottom", fontsize=8)
         colour = MECHANISM_COLOURS[name]
         ax.plot([place(run) for run in runs], [y] * len(runs), "o", color=colour, markersize=6, alpha=0.75)
@@ -123,10 +124,6 @@ def _draw_network(ax: Axes, y: float, words: str, *, has_part: bool) -> None:
             ax.text(left + 20, y + 14, name, ha="center", va="center", fontsize=7)
         else:
             ax.text(left + 20, y, name, ha="center", va="center", fontsize=7)
-
-
-def _arrow(tail: tuple[float, float], head: tuple[float, float]) -> FancyArrowPatch:
-    return FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=10, color=QUIET, linewidth=1.6)
 
 
 def one_run_or_ten(runs: Float[Tensor, "designs runs"], shown: int | None = None) -> list[Axes]:

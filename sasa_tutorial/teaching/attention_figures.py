@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.strokes import border, outline
+from sasa_tutorial.teaching.style import POSITIVE_MAP
 
 _MOST_HEADS = 8
 _IN_ONE_ROW = 5  # panels; more of them are drawn in two rows
@@ -93,8 +93,5 @@ def _mark(ax: Axes, query: tuple[int, int], size: tuple[int, int], points: float
     corner = ((query[1] - apart) * cell_width - 0.5, (query[0] - apart) * cell_height - 0.5)
     sides = ((1 + 2 * apart) * cell_width, (1 + 2 * apart) * cell_height)
     halo = [withStroke(linewidth=2 * line, foreground="white")]
-    style = {"fill": False, "color": ACCENT, "linewidth": line, "path_effects": halo, "clip_on": False, "zorder": 3}
-    ax.add_patch(Rectangle(corner, *sides, **style))
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)
+    outline(ax, corner, *sides, linewidth=line, path_effects=halo, clip_on=False)
+    border(ax)

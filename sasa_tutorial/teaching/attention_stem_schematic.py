@@ -5,10 +5,11 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
+from sasa_tutorial.teaching.strokes import arrow, cells, outline
+from sasa_tutorial.teaching.style import POSITIVE_MAP, QUIET, SIGNED_MAP
 
 MATRICES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # of Okabe and Ito: one for each value matrix
 _CELL = 0.2  # inches, of a grid in the schematic
@@ -54,7 +55,7 @@ def attention_stem_schematic(frame: int = 0) -> Axes:
     if not walking:
         row, column = np.unravel_index(answers.argmax(), answers.shape)
         place = (4.3 + column * _CELL, 1.05 + (3 - row) * _CELL)
-        ax.add_artist(Rectangle(place, _CELL, _CELL, fill=False, edgecolor="black", linewidth=1.4))
+        outline(ax, place, _CELL, color="black", linewidth=1.4)
         ax.text(4.7, 0.98, "black: the largest", ha="center", va="top", fontsize=8)
     largest = "white" if walking else blue_red(0.5 + 0.45 * answers.max() / end)
     ax.add_artist(Rectangle((5.55, 1.275), 0.35, 0.35, facecolor=largest, edgecolor="black", linewidth=1.4))
@@ -63,15 +64,18 @@ def attention_stem_schematic(frame: int = 0) -> Axes:
         x, y = 1.1 + 0.3 * (m % 2), 2.24 - 0.2 * (m // 2)
         ax.text(x, y, f"$W^{m + 1}$", fontsize=9, color=colour, ha="center", weight="bold")
     ax.text(1.25, 2.46, "mixed by $p$:", fontsize=8, ha="center")
-    _arrow(ax, (1.5, 2.2), (1.67, 2.2), "")
-    _arrow(ax, (0.98, 1.5), (2.96, 1.92), "", bend=0.3)
-    _arrow(ax, (2.53, 2.22), (2.97, 2.22), "times\npixel")
-    _arrow(ax, (0.98, 1.3), (2.96, 0.68), "", bend=0.15)
+    quiet = {"color": QUIET, "mutation_scale": 9, "linewidth": 1.2}
+    arrow(ax, (1.5, 2.2), (1.67, 2.2), **quiet)
+    arrow(ax, (0.98, 1.5), (2.96, 1.92), connectionstyle="arc3,rad=0.3", **quiet)
+    arrow(ax, (2.53, 2.22), (2.97, 2.22), **quiet)
+    ax.text(2.75, 2.26, "times\npixel", ha="center", va="bottom", fontsize=8)
+    arrow(ax, (0.98, 1.3), (2.96, 0.68), connectionstyle="arc3,rad=0.15", **quiet)
     ax.text(1.5, 0.66, "softmax of\nq·k + q·r", fontsize=8, ha="center", va="center")
-    _arrow(ax, (3.84, 2.1), (4.27, 1.7), "")
-    _arrow(ax, (3.84, 0.85), (4.27, 1.25), "")
+    arrow(ax, (3.84, 2.1), (4.27, 1.7), **quiet)
+    arrow(ax, (3.84, 0.85), (4.27, 1.25), **quiet)
     ax.text(3.98, 1.47, "times,\nsum", fontsize=8, ha="center", va="center")
-    _arrow(ax, (5.13, 1.45), (5.53, 1.45), "max")
+    arrow(ax, (5.13, 1.45), (5.53, 1.45), **quiet)
+    ax.text(5.33, 1.49, "max", ha="center", va="bottom", fontsize=8)
     return ax
 
 
@@ -107,26 +111,10 @@ def _grid(
     Where only the first few are drawn, the others are empty frames.
     """
     left, bottom = corner
-    for (i, j), colour in ((index, colours[index]) for index in np.ndindex(4, 4)):
-        place = (left + j * _CELL, bottom + (3 - i) * _CELL)
-        empty = 4 * i + j >= drawn
-        look = {"facecolor": "white", "edgecolor": QUIET} if empty else {"facecolor": colour, "edgecolor": "white"}
-        ax.add_artist(Rectangle(place, _CELL, _CELL, linewidth=0.5 if empty else 0.8, **look))
+    cells(ax, (left, bottom + 4 * _CELL), colours, _CELL, -_CELL, drawn=drawn, linewidth=0.8)
     if query is not None:
         place = (left + query[1] * _CELL, bottom + (3 - query[0]) * _CELL)
         halo = [withStroke(linewidth=3, foreground="white")]
-        ax.add_artist(Rectangle(place, _CELL, _CELL, fill=False, edgecolor=ACCENT, linewidth=1.6, path_effects=halo))
+        outline(ax, place, _CELL, linewidth=1.6, path_effects=halo)
     y = bottom - 0.05 if below else bottom + 4 * _CELL + 0.05
     ax.text(left + 2 * _CELL, y, title, ha="center", va="top" if below else "bottom", fontsize=8)
-
-
-def _arrow(
-    ax: Axes, tail: tuple[float, float], head: tuple[float, float], words: str, *, bend: float = 0, above: float = 0.04
-) -> None:
-    style = f"arc3,rad={bend}"
-    arrow = FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=9, color=QUIET, linewidth=1.2)
-    arrow.set_connectionstyle(style)
-    ax.add_artist(arrow)
-    if words:
-        x, y = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
-        ax.text(x, y + above, words, ha="center", va="bottom", fontsize=8)

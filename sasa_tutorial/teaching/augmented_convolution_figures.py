@@ -8,12 +8,12 @@ from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.strokes import arrow, words
+from sasa_tutorial.teaching.strokes import arrow, border, cells, outline, words
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 _QUERY_OF_SCHEMATIC = (2, 2)
@@ -43,20 +43,20 @@ def augmented_convolution_schematic() -> Axes:
     weights = torch.softmax((content + by_row + by_column).flatten(), dim=0).view(6, 6)
 
     blue = MECHANISM_COLOURS["global_attention"]
-    _grid(ax, (1, 9.6), 1.75, picture)
-    _box(ax, (0.85, 9.45), 10.8, blue)
-    _box(ax, (1 + 1.75 * (j - 1), 9.6 + 1.75 * (i - 1)), 5.25, "black", linestyle=(0, (2, 1.2)))
-    _box(ax, (1 + 1.75 * j, 9.6 + 1.75 * i), 1.75, ACCENT)
+    cells(ax, (1, 9.6), picture, 1.75)
+    outline(ax, (0.85, 9.45), 10.8, color=blue, linewidth=1.5)
+    outline(ax, (1 + 1.75 * (j - 1), 9.6 + 1.75 * (i - 1)), 5.25, color="black", linewidth=1.5, linestyle=(0, (2, 1.2)))
+    outline(ax, (1 + 1.75 * j, 9.6 + 1.75 * i), 1.75, linewidth=1.5)
     words(ax, 6.0, 6.6, "input,", ha="center")
     words(ax, 6.0, 8.2, "$c_{in}$ channels", ha="center")
     words(ax, 6.25, 21.2, "pixel $i$", ha="center", color=ACCENT, weight="bold")
 
     words(ax, 14, 1.3, "Convolution: nine neighbours, the same weights everywhere", weight="bold")
     arrow(ax, (9.6, 11.0), (15.2, 6.4), color="black")
-    _grid(ax, (16, 3.1), 1.7, picture[i - 1 : i + 2, j - 1 : j + 2])
+    cells(ax, (16, 3.1), picture[i - 1 : i + 2, j - 1 : j + 2], 1.7)
     words(ax, 22.4, 5.65, "×", ha="center", fontsize=11)
     kernel = torch.tensor([[-0.5, 0.1, 0.6], [-1.0, 0.2, 1.0], [-0.6, 0.0, 0.5]])
-    _grid(ax, (23.8, 3.1), 1.7, _signed(kernel))
+    cells(ax, (23.8, 3.1), _signed(kernel), 1.7)
     words(ax, 26.35, 9.2, "kernel", ha="center", color=QUIET)
     arrow(ax, (29.6, 5.65), (46.6, 8.2), color="black")
 
@@ -65,16 +65,16 @@ def augmented_convolution_schematic() -> Axes:
     terms = (("content", r"$q_i \cdot k_j$", content), ("row", r"$q_i \cdot r^H$", by_row))
     for place, (name, formula, values) in enumerate((*terms, ("column", r"$q_i \cdot r^W$", by_column))):
         left = 15.2 + 7.7 * place
-        _grid(ax, (left, 15.4), 1.0, _signed(values / 2))
-        _box(ax, (left + j, 15.4 + i), 1.0, ACCENT)
+        cells(ax, (left, 15.4), _signed(values / 2), 1.0)
+        outline(ax, (left + j, 15.4 + i), 1.0, linewidth=1.5)
         words(ax, left + 3, 22.9, name, ha="center")
         words(ax, left + 3, 24.9, formula, ha="center")
         if place:
             words(ax, left - 0.85, 18.4, "+", ha="center", fontsize=11)
     arrow(ax, (37.0, 18.4), (40.3, 18.4), color=blue)
     words(ax, 38.6, 16.9, "softmax", ha="center", fontsize=6.5)
-    _grid(ax, (40.8, 15.4), 1.0, torch.tensor(plt.get_cmap(POSITIVE_MAP)((weights / weights.max()).numpy()))[..., :3])
-    _box(ax, (40.8 + j, 15.4 + i), 1.0, ACCENT)
+    cells(ax, (40.8, 15.4), plt.get_cmap(POSITIVE_MAP)((weights / weights.max()).numpy()), 1.0)
+    outline(ax, (40.8 + j, 15.4 + i), 1.0, linewidth=1.5)
     words(ax, 43.8, 22.9, "weights", ha="center")
     words(ax, 43.8, 24.9, "× values", ha="center")
     arrow(ax, (47.2, 18.4), (49.0, 18.4), color=blue)
@@ -128,7 +128,7 @@ def two_questions(
         ax.set_title(name, fontsize=8)
     everything = [ax for row in panels for ax in row]
     for ax in everything:
-        _thin_frame(ax)
+        border(ax)
     bar = figure.colorbar(panels[1][0].images[0], ax=everything, pad=0.02, shrink=0.8, label="probability of yes")
     bar.set_ticks([0, 0.5, 1])
     return panels
@@ -166,7 +166,7 @@ def one_factor_or_many(
         _name_pixel(ax, queries[name], name)
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=8)
-        _thin_frame(ax)
+        border(ax)
     return list(axes)
 
 
@@ -178,25 +178,6 @@ def _name_pixel(ax: Axes, pixel: tuple[int, int], name: str) -> None:
     ax.plot(column, row, path_effects=halo, **ring)
     style = {"ha": "center", "va": "center", "color": "white", "weight": "bold", "path_effects": halo}
     ax.text(column, row - 5, name, **style)
-
-
-def _thin_frame(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)
-
-
-def _grid(ax: Axes, corner: tuple[float, float], cell: float, colours: Float[Tensor, "rows cols 3"]) -> None:
-    """Squares of these colours, the first at a corner."""
-    for row, line in enumerate(colours.tolist()):
-        for column, paint in enumerate(line):
-            place = (corner[0] + cell * column, corner[1] + cell * row)
-            ax.add_patch(Rectangle(place, cell, cell, facecolor=paint, edgecolor="white", linewidth=0.5, zorder=2))
-
-
-def _box(ax: Axes, corner: tuple[float, float], side: float, color: str, **options: object) -> None:
-    style = {"fill": False, "edgecolor": color, "linewidth": 1.5, "zorder": 4, **options}
-    ax.add_patch(Rectangle(corner, side, side, **style))
 
 
 def _signed(values: Float[Tensor, "rows cols"]) -> Float[Tensor, "rows cols 3"]:

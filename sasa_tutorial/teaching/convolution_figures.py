@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sasa_tutorial.layers import inside_image
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
+from sasa_tutorial.teaching.strokes import border
+from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, SIGNED_MAP
 
 _FRAMES = ((ACCENT, "-"), ("black", "--"))  # told apart without colour too
 _NO_VALUE = "#E6E6E6"
@@ -48,7 +49,7 @@ def move_and_answer(
         matrix(values, limit=end, rows="", cols="", ax=ax)
         ax.set_title(title, fontsize=8)
     for ax in axes:
-        _frame_only(ax)
+        border(ax)
     return list(axes)
 
 
@@ -75,9 +76,9 @@ def kernels_on_a_photograph(
         matrix(kernel, numbers=True, rows="", cols="", ax=inset)
         for text in inset.texts:
             text.set(fontsize=6, text=text.get_text().replace("-", "−"))
-        _frame_only(inset)
+        border(inset)
     for ax in axes:
-        _frame_only(ax)
+        border(ax)
     return list(axes)
 
 
@@ -168,7 +169,7 @@ def receptive_fields(
         masked = np.ma.masked_equal(share, 0)
         shown = ax.imshow(masked, cmap=colours, norm=LogNorm(10.0**-decades, 1))
         ax.set_title(title, fontsize=8)
-        _frame_only(ax)
+        border(ax)
         if image is not None:
             height, width = image
             corner = ((share.shape[1] - width) / 2 - 0.5, (share.shape[0] - height) / 2 - 0.5)
@@ -211,16 +212,10 @@ def stems_compared(
         rows[-1][0].set_ylabel("output", fontsize=8)
         rows[-2][count // 2].set_title(name, fontsize=9)
     for ax in (ax for row in rows for ax in row):
-        _frame_only(ax)
+        border(ax)
     return rows
 
 
 def _shade_outside(ax: Axes, inside: Bool[Tensor, "rows cols"]) -> None:
     for i, j in (~inside).nonzero().tolist():
         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=_NO_VALUE, linewidth=0))
-
-
-def _frame_only(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)

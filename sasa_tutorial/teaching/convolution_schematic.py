@@ -4,8 +4,9 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 
+from sasa_tutorial.teaching.strokes import arrow, outline
 from sasa_tutorial.teaching.style import ACCENT, QUIET, SIGNED_MAP
 
 _IMAGE = F.pad(torch.ones(3, 3), (1, 1, 1, 1))  # a bright square on dark ground
@@ -43,7 +44,7 @@ def convolution_schematic(frame: int = 0) -> Axes:
     done = _places(output)[: frame if walking else None]
     _grid(ax, output, _OUTPUT_AT, _signed(3), dark=lambda value: abs(value) > 1.8, only=done)
     for corner, side in (((j, i), 3), (_PRODUCTS_AT, 3), ((_OUTPUT_AT[0] + j, _OUTPUT_AT[1] + i), 1)):
-        ax.add_artist(Rectangle(corner, side, side, fill=False, edgecolor=ACCENT, linewidth=2.5))
+        outline(ax, corner, side, linewidth=2.5)
     _words(ax, f"{output[i, j]:.0f}".replace("-", "−"))
     ax.set(xlim=(-0.6, 23.2), ylim=(8.8, -1.5))
     ax.axis("off")
@@ -57,8 +58,7 @@ def _words(ax, answer) -> None:
     for x, sign in ((7.7, "×"), (12.1, "=")):
         ax.text(x, 3.5, sign, ha="center", va="center", fontsize=15)
     for start, end in (((16.1, 3.5), (17.35, 3.5)), ((1.3, 7.8), (2.7, 7.8))):
-        style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": ACCENT, "linewidth": 1.8}
-        ax.add_artist(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
+        arrow(ax, start, end, mutation_scale=11, linewidth=1.8, shrinkA=0, shrinkB=0)
     ax.text(2.9, 7.8, "the window slides", color=ACCENT, **small | {"ha": "left"})
     ax.text(9.9, 5.9, "the same nine\neverywhere", **small)
     ax.text(14.3, 5.6, f"added: {answer}", color=ACCENT, **small)

@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle, Wedge
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.strokes import border
+from sasa_tutorial.teaching.style import POSITIVE_MAP
 
 _TEAM_MARKS = ("o", "^")
 
@@ -53,7 +54,7 @@ def hues_and_images(
         panels.append([figure.add_subplot(grid[number, 1 + column]) for column in range(columns)])
         for ax, image, title in zip(panels[-1], images, titles, strict=True):
             ax.imshow(rearrange(image.clamp(0, 1), "c h w -> h w c").numpy())
-            _quiet_frame(ax)
+            border(ax)
             if number == 0:
                 ax.set_title(title, fontsize=8)
         panels[-1][0].set_ylabel(name, fontsize=8)
@@ -115,11 +116,6 @@ def pictures_and_maps(rows: Sequence[Tensor], names: Sequence[str]) -> list[list
                 ax.imshow(rearrange(colours, "c h w -> h w c").numpy())
             else:
                 ax.imshow(value.float().numpy(), cmap=POSITIVE_MAP, vmin=0, vmax=end)
-            _quiet_frame(ax)
+            border(ax)
         panels[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     return axes.tolist()
-
-
-def _quiet_frame(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set(visible=True, color=QUIET, linewidth=0.5)

@@ -2,12 +2,11 @@
 
 import matplotlib.pyplot as plt
 import torch
-from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from torch import Tensor
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
+from sasa_tutorial.teaching.strokes import arrow, cells, outline
+from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP
 
 _SLOTS = torch.tensor([[0.80, 0.40, 0.00], [0.34, 0.71, 0.91], [0.00, 0.62, 0.45], [0.94, 0.89, 0.26]])  # s c
 _IMAGES = (((0, 0, 1, 3, 0, 1, 3, 3, 1), 1.9, 4), ((2, 3, 3, 2, 2, 1, 0, 2, 1), 0.2, 6))  # kinds, bottom, query
@@ -59,10 +58,10 @@ def _image(ax: Axes, kinds: tuple[int, ...], bottom: float, query: int | None, a
     pixels = (0.6 * _SLOTS[list(kinds)] + 0.25 + shade[torch.arange(_PIXELS) * 4 % _PIXELS]).clamp(0, 1)
     logits = 16 * (pixels - pixels.mean(dim=0)) @ (_SLOTS - _SLOTS.mean(dim=0)).T
     weights = torch.softmax(logits - torch.logsumexp(logits, dim=0), dim=1)
-    _cells(ax, pixels, (_IMAGE, bottom), (0.3, 0.3), columns=3)
-    _cells(ax, weights @ _SLOTS, (_OUTPUT, bottom), (0.3, 0.3), columns=3, drawn=answered)
-    shown = torch.tensor(plt.get_cmap(POSITIVE_MAP)(weights.numpy())[..., :3])
-    _cells(ax, shown.flatten(0, 1), (_TABLE, bottom), (0.3, 0.1), columns=4)
+    top = bottom + 0.9
+    cells(ax, (_IMAGE, top), pixels.view(3, 3, 3), 0.3, -0.3)
+    cells(ax, (_OUTPUT, top), (weights @ _SLOTS).view(3, 3, 3), 0.3, -0.3, drawn=answered)
+    cells(ax, (_TABLE, top), plt.get_cmap(POSITIVE_MAP)(weights.numpy()), 0.3, -0.1)
     near, far = (1.88, 1.76) if bottom > 1 else (1.12, 1.24)  # the edges of table and memory that face each other
     for slot in range(4):  # every column belongs to a slot
         weight = 0.0 if query is None else weights[query, slot].item()
@@ -71,16 +70,14 @@ def _image(ax: Axes, kinds: tuple[int, ...], bottom: float, query: int | None, a
         ax.plot([x, x], [near, far], color=colour, linewidth=1 + 8 * weight, solid_capstyle="butt")
     if query is None:
         return
-    row, height = bottom + 0.9 - 0.1 * (query + 1), bottom + 0.9 - 0.3 * (query // 3 + 1)
+    row, height = top - 0.1 * (query + 1), top - 0.3 * (query // 3 + 1)
     column = 0.3 * (query % 3)
-    for corner, size in (
-        ((_IMAGE + column, height), (0.3, 0.3)),
-        ((_TABLE, row), (1.2, 0.1)),
-        ((_OUTPUT + column, height), (0.3, 0.3)),
-    ):
-        ax.add_artist(Rectangle(corner, *size, fill=False, ec=ACCENT, lw=1.8, zorder=3))
-    _arrow(ax, (_IMAGE + 0.32 + column, height + 0.15), (_TABLE - 0.02, row + 0.05))
-    _arrow(ax, (_TABLE + 1.23, row + 0.05), (_OUTPUT - 0.02 + column, height + 0.15))
+    outline(ax, (_IMAGE + column, height), 0.3)
+    outline(ax, (_TABLE, row), 1.2, 0.1)
+    outline(ax, (_OUTPUT + column, height), 0.3)
+    style = {"mutation_scale": 11, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0, "zorder": 4}
+    arrow(ax, (_IMAGE + 0.32 + column, height + 0.15), (_TABLE - 0.02, row + 0.05), **style)
+    arrow(ax, (_TABLE + 1.23, row + 0.05), (_OUTPUT - 0.02 + column, height + 0.15), **style)
 
 
 def _memory(ax: Axes) -> None:
@@ -96,30 +93,3 @@ def _memory(ax: Axes) -> None:
     ):
         ax.text(x, y, text, ha=side, va="center", fontsize=8)
     ax.text(3.6, 1.34, "a thick line is a large weight", ha="left", va="center", fontsize=8, color=ACCENT)
-
-
-def _cells(
-    ax: Axes,
-    colours: Float[Tensor, "n 3"],
-    corner: tuple[float, float],
-    size: tuple[float, float],
-    *,
-    columns: int,
-    drawn: int | None = None,
-) -> None:
-    """Coloured cells row by row, the first at the top left; `corner` is the lower left one of the whole.
-
-    Where only the first few are drawn, the others are empty frames.
-    """
-    rows = len(colours) // columns
-    for place, colour in enumerate(colours.tolist()):
-        x, y = corner[0] + size[0] * (place % columns), corner[1] + size[1] * (rows - 1 - place // columns)
-        if drawn is None or place < drawn:
-            ax.add_artist(Rectangle((x, y), *size, fc=colour, ec="white", lw=0.5))
-        else:
-            ax.add_artist(Rectangle((x, y), *size, fc="white", ec=QUIET, lw=0.5))
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 11, "color": ACCENT, "linewidth": 1.3}
-    ax.add_artist(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, zorder=4, **style))

@@ -10,11 +10,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, QUIET
+from sasa_tutorial.teaching.strokes import border, outline
 
 
 def weights_and_one_row(weights: Float[Tensor, "n n"], query: tuple[int, int], size: tuple[int, int]) -> list[Axes]:
@@ -29,10 +28,10 @@ def weights_and_one_row(weights: Float[Tensor, "n n"], query: tuple[int, int], s
     figure, axes = plt.subplots(1, 2, figsize=(6, 2.9))
     end = float(weights.max())
     matrix(weights, signed=False, limit=end, rows="query, n = h · w", cols="key, n = h · w", ax=axes[0])
-    _frame(axes[0], 0, row, weights.shape[1], 1)
+    outline(axes[0], (-0.5, row - 0.5), weights.shape[1], 1, linewidth=2, clip_on=False)
     one = rearrange(weights[row], "(h w) -> h w", w=size[1])
     matrix(one, signed=False, limit=end, rows="h", cols="w", title=f"row {row}: query {query}", ax=axes[1])
-    _frame(axes[1], query[1], query[0], 1, 1)
+    outline(axes[1], (query[1] - 0.5, query[0] - 0.5), 1, linewidth=2, clip_on=False)
     figure.colorbar(axes[0].images[0], ax=list(axes), pad=0.02, shrink=0.8, label="attention weight")
     return list(axes)
 
@@ -64,12 +63,5 @@ def answers_to_shuffled(
             ax.set_title(title, fontsize=8)
         row[0].set_ylabel(name, fontsize=8)
     for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set(visible=True, color=QUIET, linewidth=0.5)
+        border(ax)
     return axes.tolist()
-
-
-def _frame(ax: Axes, col: int, row: int, width: int, height: int) -> None:
-    style = {"fill": False, "color": ACCENT, "linewidth": 2, "clip_on": False, "zorder": 3}
-    ax.add_patch(Rectangle((col - 0.5, row - 0.5), width, height, **style))

@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
+from sasa_tutorial.teaching.strokes import outline
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 MARK_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7")  # orange, blue, green, pink
@@ -72,7 +73,7 @@ def global_attention_schematic(frame: int = 0) -> Axes:
     _cells(ax, lefts[4], mixed.tolist()[: query + 1] if walking else mixed.tolist())
     for left in (lefts[0], *lefts[1:3], lefts[4]):
         row, col = divmod(query, _SIDE)
-        ax.add_artist(Rectangle((left + col, row), 1, 1, fill=False, color=ACCENT, linewidth=2.2, zorder=4))
+        outline(ax, (left + col, row), 1, linewidth=2.2)
     for left, (title, words) in zip(lefts, _PANELS, strict=True):
         ax.text(left + _SIDE / 2, -1.75, title, ha="center", va="center", fontsize=10, weight="bold")
         ax.text(left + _SIDE / 2, -0.7, words, ha="center", va="center", fontsize=7.5)
@@ -130,7 +131,7 @@ def toy_maps(
         matrix(shown, numbers=True, signed=False, limit=ends[1], rows="", cols="", ax=axes[2])
         axes[0].set_ylabel(name, fontsize=9)
         for ax in axes:
-            _frame(ax, query)
+            outline(ax, (query[1] - 0.5, query[0] - 0.5), 1, linewidth=2.2, clip_on=False)
     for ax, title in zip(grid[0], ("picture", "logits of the framed query", "weights"), strict=True):
         ax.set_title(title, fontsize=9)
     return grid.tolist()
@@ -153,8 +154,3 @@ def put_shape(ax: Axes, place: tuple[float, float], colour: int, *, size: float)
     """The shape that goes with a colour of a mark, at (row, column)."""
     style = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "zorder": 3}
     ax.scatter(place[1], place[0], s=size, marker=MARK_SHAPES[colour], **style)
-
-
-def _frame(ax: Axes, query: tuple[int, int]) -> None:
-    style = {"fill": False, "color": ACCENT, "linewidth": 2.2, "clip_on": False, "zorder": 4}
-    ax.add_patch(Rectangle((query[1] - 0.5, query[0] - 0.5), 1, 1, **style))

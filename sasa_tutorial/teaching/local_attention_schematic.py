@@ -8,15 +8,18 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.layers import gather_windows, inside_image
+from sasa_tutorial.teaching.strokes import arrow, outline, words
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP
 
 NO_PIXEL = "#E6E6E6"  # cells of a window that lie outside the image
 _AT_CORNER = "#0072B2"
 _INK, _EDGE = "#222222", "#BBBBBB"
+_TITLE = {"ha": "center", "fontsize": 8, "color": _INK}
+_ARROW = {"mutation_scale": 8, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
 # A small picture: a light shape on dark ground, every pixel a little different.
 _SHAPE = ("##....", "#..##.", "...#..", "..##..", ".###..", "......")
 _LIGHT, _DARK = (0.98, 0.76, 0.36), (0.20, 0.36, 0.48)
@@ -53,9 +56,9 @@ def local_attention_schematic(frame: int = 0) -> Axes:
     ax.set(xlim=(0, 60), ylim=(23.5, 0), aspect="equal")
     ax.axis("off")
     for left, name in zip(_STEPS, ("window", "logits q·k", "weights", "weight × value"), strict=True):
-        _words(ax, left + 1.5 * _CELL, 1.6, name)
+        words(ax, left + 1.5 * _CELL, 1.6, name, **_TITLE)
     for left, name in ((_IMAGE, "image"), (_OUTPUT, "output")):
-        _words(ax, left + 3 * _CELL, 4.6, name)
+        words(ax, left + 3 * _CELL, 4.6, name, **_TITLE)
     done = 6 * inside_query[0] + inside_query[1] if walking else 35
     cells: dict[tuple[float, float], object] = {}  # left and top: colour
     for n in range(36):
@@ -66,12 +69,13 @@ def local_attention_schematic(frame: int = 0) -> Axes:
     for (i, j), top, colour in ((_CORNER, _ROWS[0], _AT_CORNER), (inside_query, _ROWS[1], ACCENT)):
         _query_and_window(ax, i, j, top, colour)
         cells |= _four_steps(ax, top, windows[:, i, j], logits[i, j], weights[i, j], inside[i, j])
-        _frame(ax, _STEPS[0] + _CELL, top + _CELL, _CELL, _CELL, colour)
+        outline(ax, (_STEPS[0] + _CELL, top + _CELL), _CELL, color=colour)
+        y = top + 1.5 * _CELL
         for left, right in pairwise(_STEPS):
-            _arrow(ax, (left + 3 * _CELL + 0.1, top + 1.5 * _CELL), (right - 0.1, top + 1.5 * _CELL), _INK)
+            arrow(ax, (left + 3 * _CELL + 0.1, y), (right - 0.1, y), _INK, **_ARROW)
         end = (_OUTPUT + _CELL * j, _PICTURES + _CELL * (i + 0.5))
-        _frame(ax, end[0], end[1] - _CELL / 2, _CELL, _CELL, colour)
-        _arrow(ax, (_STEPS[3] + 3 * _CELL + 0.3, top + 1.5 * _CELL), end, colour)
+        outline(ax, (end[0], end[1] - _CELL / 2), _CELL, color=colour)
+        arrow(ax, (_STEPS[3] + 3 * _CELL + 0.3, y), end, colour, **_ARROW)
         count = int(inside[i, j].sum())
         place = {4: "at a corner", 6: "at an edge", 9: "inside"}[count]
         note = f"{place}: {count} pixels share a weight of 1"
@@ -93,12 +97,13 @@ def _query_and_window(ax: Axes, i: int, j: int, top: float, colour: str) -> None
     """Their frames on the image, and an arrow to the enlarged window, whose first row lies at `top`."""
     a, b, c, d = max(i - 1, 0), min(i + 2, 6), max(j - 1, 0), min(j + 2, 6)
     x, y = _IMAGE + _CELL * c, _PICTURES + _CELL * a
-    _frame(ax, x, y, _CELL * (d - c), _CELL * (b - a), colour)
-    _frame(ax, _IMAGE + _CELL * j, _PICTURES + _CELL * i, _CELL, _CELL, colour)
+    outline(ax, (x, y), _CELL * (d - c), _CELL * (b - a), color=colour)
+    outline(ax, (_IMAGE + _CELL * j, _PICTURES + _CELL * i), _CELL, color=colour)
     middle = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 5}
     shade = "white" if _SHAPE[i][j] == "." else "black"
     ax.text(_IMAGE + _CELL * (j + 0.5), _PICTURES + _CELL * (i + 0.5), "q", color=shade, **middle)
-    _arrow(ax, (_IMAGE + _CELL * d, y + _CELL * (b - a) / 2), (_STEPS[0] - 0.3, top + 1.5 * _CELL), colour)
+    tail, head = (_IMAGE + _CELL * d, y + _CELL * (b - a) / 2), (_STEPS[0] - 0.3, top + 1.5 * _CELL)
+    arrow(ax, tail, head, colour, **_ARROW)
 
 
 def _four_steps(
@@ -120,25 +125,11 @@ def _four_steps(
         cells |= dict(zip(((x, y) for x in xs), fills, strict=True))
         if not inside[a, b]:
             continue
-        words = f"{float(logits[a, b]):.1f}".replace("-0.0", "0.0")
-        ax.text(xs[1] + _CELL / 2, y + _CELL / 2, words, **middle)
+        said = f"{float(logits[a, b]):.1f}".replace("-0.0", "0.0")
+        ax.text(xs[1] + _CELL / 2, y + _CELL / 2, said, **middle)
         ink = "white" if weight < 0.6 * end else "black"
         ax.text(xs[2] + _CELL / 2, y + _CELL / 2, f"{weight:.2f}"[1:], color=ink, **middle)
         part = _CELL * min(1.0, 0.92 * (weight / end) ** 0.5)
         shift = (_CELL - part) / 2
         ax.add_artist(Rectangle((xs[3] + shift, y + shift), part, part, color=pixels[:, a, b].tolist(), lw=0))
     return cells
-
-
-def _words(ax: Axes, x: float, y: float, words: str) -> None:
-    ax.text(x, y, words, ha="center", va="center", fontsize=8, color=_INK)
-
-
-def _frame(ax: Axes, x: float, y: float, width: float, height: float, colour: str) -> None:
-    # Not add_patch, which looks for new limits of the axes each time.
-    ax.add_artist(Rectangle((x, y), width, height, fill=False, color=colour, linewidth=1.8, zorder=4))
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
-    ax.add_artist(FancyArrowPatch(start, end, color=colour, **style))

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
+from sasa_tutorial.teaching.strokes import arrow
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
 
 _MARKERS = "os^Dv"
@@ -72,8 +73,7 @@ def _opened_block(ax: Axes, *, attending: bool, small: Mapping, name: Mapping) -
     _box(ax, (20, 19.5), (19, 2.7), "7x7 attention", colours[1], filled=attending)
     _box(ax, (43.5, 16.6), (7.5, 5), "1x1\nc → 4c", QUIET)
     for start, end in ((4, 8), (15.5, 20), (39, 43.5), (51, 56.5)):
-        style = {"arrowstyle": "-|>", "mutation_scale": 9, "color": QUIET, "linewidth": 1.2}
-        ax.add_artist(FancyArrowPatch((start, 19.1), (end, 19.1), shrinkA=0, shrinkB=0, **style))
+        arrow(ax, (start, 19.1), (end, 19.1), QUIET, mutation_scale=9, linewidth=1.2, shrinkA=0, shrinkB=0)
     ax.add_artist(Line2D([5.3, 5.3, 53.3, 53.3], [19.1, 15.3, 15.3, 19.1], color=QUIET, linewidth=1.2))
     ax.text(29.5, 15.7, "shortcut", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, **small)
     ax.text(53.3, 19.1, "+", va="center", bbox={"facecolor": "white", "edgecolor": QUIET, "boxstyle": "circle"}, **name)

@@ -16,6 +16,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path
 from torch import Tensor
 
+from sasa_tutorial.teaching.strokes import arrow, outline
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
 # The map is drawn in dots, at 100 an inch: 600 across, and as many rows of pictures as it takes.
@@ -177,8 +178,7 @@ def _cells(ax: Axes, left: float, top: float, weights: np.ndarray, colour: str) 
 
 def _frame(ax: Axes, left: float, top: float, first: tuple[int, int], cells: int, colour: str, width: float) -> None:
     place = (left + first[1] * _PIXEL, top + first[0] * _PIXEL)
-    side = cells * _PIXEL
-    ax.add_patch(Rectangle(place, side, side, facecolor="none", edgecolor=colour, linewidth=width, zorder=3))
+    outline(ax, place, cells * _PIXEL, color=colour, linewidth=width, zorder=3)
 
 
 def _query(ax: Axes, left: float, top: float, pixel: tuple[int, int] = _QUERY) -> None:
@@ -226,9 +226,7 @@ def _draw_relative_offsets(ax: Axes, left: float, top: float, colour: str) -> No
     _query(ax, left, top)
     middle = (_QUERY[0] + 0.5) * _PIXEL
     tail, head = (left + middle, top + middle), (left + middle + 2 * _PIXEL, top + middle - 2 * _PIXEL)
-    ax.add_patch(
-        FancyArrowPatch(tail, head, arrowstyle="-|>", mutation_scale=8, color="black", shrinkA=4, shrinkB=0, zorder=4)
-    )
+    arrow(ax, tail, head, "black", mutation_scale=8, linewidth=1, shrinkA=4, shrinkB=0, zorder=4)
 
 
 def _draw_attention_stem(ax: Axes, left: float, top: float, colour: str) -> None:

@@ -11,11 +11,11 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
+from sasa_tutorial.teaching.strokes import arrow, border, cells, outline
+from sasa_tutorial.teaching.style import MECHANISM_COLOURS, POSITIVE_MAP, QUIET, SIGNED_MAP
 
 _RED, _BLUE, _GREYS = "#E24A33", "#3B6FD4", ("#D9D9D9", "#CFCFCF", "#DFDFDF", "#D4D4D4")
 _BLUE_PIXELS = ((1, 4), (3, 1), (3, 3), (5, 1))
@@ -55,8 +55,8 @@ def relative_offsets_schematic(frame: int = 0) -> Axes:
     ax = figure.add_axes((0, 0, 1, 1))  # one unit is a tenth of an inch
     ax.set(xlim=(0, 60), ylim=(30.5, 0.5))
     ax.axis("off")
-    _cells(ax, (1, 8), 2.1, pixels)
-    _outline(ax, (1 + 2.1 * (j - 1), 8 + 2.1 * (i - 1)), 6.3)
+    cells(ax, (1, 8), pixels, 2.1, linewidth=0.8)
+    outline(ax, (1 + 2.1 * (j - 1), 8 + 2.1 * (i - 1)), 6.3, linewidth=2)
     ax.text(7.3, 6.6, "image", ha="center", **_HEAVY)
     ax.text(7.3, 23.9, "red walks, and asks:\nwhere is blue?", ha="center", va="top", **_LIGHT)
     for values, corner in ((content, (21, 2.9)), (offsets, (21, 19.3))):
@@ -69,26 +69,18 @@ def relative_offsets_schematic(frame: int = 0) -> Axes:
     ax.text(24.2, 28.3, "row + column, always the same", ha="center", va="top", **_LIGHT)
     _numbers(ax, (38.2, 11.2), 2.9, weights.unflatten(0, (3, 3)), POSITIVE_MAP, Normalize(0, 1))
     ax.text(42.55, 10.2, "weights", ha="center", **_HEAVY)
-    _cells(ax, (54.6, 14), 3.1, [[tuple(output.tolist())]])
-    _outline(ax, (54.6, 14), 3.1)
+    cells(ax, (54.6, 14), output[None, None], 3.1, linewidth=0.8)
+    outline(ax, (54.6, 14), 3.1, linewidth=2)
     ax.text(56.15, 12.8, "output", ha="center", **_HEAVY)
     most = int(weights.argmax())
     ax.text(55, 18.2, f"{100 * weights[most]:.0f} % from\n{_SIDES[most]}", ha="center", va="top", **_LIGHT)
-    for start, end in (((14.2, 12.8), (20.3, 8.2)), ((14.2, 16.3), (17.1, 20.8)), ((30.3, 8.2), (37.6, 14.2))):
-        _arrow(ax, start, end)
-    _arrow(ax, (30.3, 22.3), (37.6, 17))
-    _arrow(ax, (47.5, 15.55), (53.9, 15.55))
+    for tail, head in (((14.2, 12.8), (20.3, 8.2)), ((14.2, 16.3), (17.1, 20.8)), ((30.3, 8.2), (37.6, 14.2))):
+        arrow(ax, tail, head, QUIET, mutation_scale=9)
+    arrow(ax, (30.3, 22.3), (37.6, 17), QUIET, mutation_scale=9)
+    arrow(ax, (47.5, 15.55), (53.9, 15.55), QUIET, mutation_scale=9)
     ax.text(35.1, 15.6, "sum,\nsoftmax", ha="center", va="center", **_LIGHT)
     ax.text(50.6, 14.9, "weighted\nsum of v", ha="center", **_LIGHT)
     return ax
-
-
-def _cells(ax: Axes, corner: tuple[float, float], side: float, colours: Sequence[Sequence[object]]) -> None:
-    for i, line in enumerate(colours):
-        for j, colour in enumerate(line):
-            place = corner[0] + j * side, corner[1] + i * side
-            # Not add_patch, which looks for new limits of the axes with every cell.
-            ax.add_artist(Rectangle(place, side, side, facecolor=colour, edgecolor="white", linewidth=0.8))
 
 
 def _numbers(
@@ -96,7 +88,7 @@ def _numbers(
 ) -> None:
     """Cells in the colours of their values, which stand in them."""
     colours = plt.get_cmap(scale)(norm(values.numpy()))
-    _cells(ax, corner, side, colours)
+    cells(ax, corner, colours, side, linewidth=0.8)
     for i, line in enumerate(values.tolist()):
         for j, value in enumerate(line):
             bright = colours[i, j, :3] @ (0.3, 0.59, 0.11) > 0.5
@@ -104,14 +96,6 @@ def _numbers(
             said = said.replace("-", "−")
             middle = corner[0] + (j + 0.5) * side, corner[1] + (i + 0.53) * side
             ax.text(*middle, said, ha="center", va="center", fontsize=7, color="black" if bright else "white")
-
-
-def _outline(ax: Axes, corner: tuple[float, float], side: float) -> None:
-    ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=ACCENT, linewidth=2, zorder=3))
-
-
-def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.4})
 
 
 def halves_make_a_square(row: Float[Tensor, " kh"], col: Float[Tensor, " kw"]) -> list[Axes]:
@@ -192,13 +176,13 @@ def moved_differences(
     rows, cols = inside
     for ax, difference, title in zip(axes[0], differences, titles, strict=True):
         shown = matrix(difference, signed=False, limit=end, rows="", cols="", title=title, ax=ax).images[0]
-        _frame(ax)
+        border(ax)
         height, width = difference.shape
         top, bottom, _ = rows.indices(height)
         left, right, _ = cols.indices(width)
         corner, size = (left - 0.5, top - 0.5), (right - left, bottom - top)
-        ax.add_patch(Rectangle(corner, *size, fill=False, color="white", linewidth=1.6))
-        ax.add_patch(Rectangle(corner, *size, fill=False, color=ACCENT, linewidth=1.6, linestyle="--"))
+        outline(ax, corner, *size, color="white", linewidth=1.6)
+        outline(ax, corner, *size, linewidth=1.6, linestyle="--")
     figure.colorbar(shown, ax=list(axes[0]), shrink=0.75, pad=0.02, label="difference")
     return list(axes[0])
 
@@ -233,7 +217,7 @@ def kernels_of_colours(
     _, axes = plt.subplots(1, 1 + len(kernels), figsize=(6, 1.8))
     axes[0].imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
     axes[0].set(xticks=[], yticks=[], title="image")
-    _frame(axes[0])
+    border(axes[0])
     end = float(max(kernel.max() for kernel in kernels))
     for ax, kernel, title in zip(axes[1:], kernels, titles, strict=True):
         matrix(kernel.round(decimals=2), signed=False, limit=end, numbers=True, rows="", cols="", title=title, ax=ax)
@@ -247,10 +231,5 @@ def _offsets(size: int) -> range:
 
 def _frame_the_centre(ax: Axes) -> None:
     rows, cols = ax.images[0].get_array().shape[:2]
-    ax.add_patch(Rectangle((cols // 2 - 0.5, rows // 2 - 0.5), 1, 1, fill=False, color=ACCENT, linewidth=1.8))
-    _frame(ax)
-
-
-def _frame(ax: Axes) -> None:
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)
+    outline(ax, (cols // 2 - 0.5, rows // 2 - 0.5), 1)
+    border(ax)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from sasa_tutorial.teaching.strokes import cells, outline
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET
 
 _EXTENT, _H, _W = 3, 4, 5
@@ -33,13 +34,11 @@ def shifts_schematic(frame: int = 0) -> Axes:
     figure = plt.figure(figsize=(6, 2.05), layout="none")
     ax = figure.add_axes((0, 0, 1, 1))
     a, b = divmod(cell, _EXTENT)
-    for place in range(_EXTENT**2):
-        row, col = divmod(place, _EXTENT)
-        face = {"facecolor": ACCENT} if place == cell else {"facecolor": "white"}
-        ax.add_artist(Rectangle((col, 1.5 + row), 1, 1, edgecolor=QUIET, linewidth=0.8, **face))
+    window = [[ACCENT if (row, col) == (a, b) else "white" for col in range(_EXTENT)] for row in range(_EXTENT)]
+    cells(ax, (0, 1.5), window, 1, edgecolor=QUIET, linewidth=0.8)
     ax.text(1.5, 3.03, "i, j", ha="center", va="center", fontsize=7)
     _plane(ax, (_LEFTS["keys"], 0), 1, padded, inside)
-    ax.add_artist(Rectangle((_LEFTS["keys"] + b, a), _W, _H, fill=False, color=ACCENT, linewidth=2.4, zorder=4))
+    outline(ax, (_LEFTS["keys"] + b, a), _W, _H, linewidth=2.4)
     _plane(ax, (_LEFTS["queries"], 1), 1, _QUERIES)
     for place in range(cell + 1 if walking else _EXTENT**2):
         row, col = divmod(place, _EXTENT)
@@ -47,8 +46,7 @@ def shifts_schematic(frame: int = 0) -> Axes:
         view = (slice(row, row + _H), slice(col, col + _W))
         _plane(ax, corner, _SMALL, _QUERIES * padded[view], inside[view], POSITIVE_MAP)
         if place == cell:
-            size = (_W * _SMALL, _H * _SMALL)
-            ax.add_artist(Rectangle(corner, *size, fill=False, color=ACCENT, linewidth=2, zorder=4))
+            outline(ax, corner, _W * _SMALL, _H * _SMALL, linewidth=2)
     words = (
         (1.5, "one cell", "of the window"),
         (_LEFTS["keys"] + 3.5, "keys", "a slice: nothing is copied"),

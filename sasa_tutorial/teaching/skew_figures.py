@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from sasa_tutorial.teaching.strokes import arrow, words
-from sasa_tutorial.teaching.style import ACCENT, QUIET
+from sasa_tutorial.teaching.strokes import arrow, outline, words
+from sasa_tutorial.teaching.style import QUIET
 
 _PADDING, _OUTSIDE = -1, -2  # in the cells of `skew_steps`: a zero that was added; an offset that leads to no pixel
 _QUERY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
@@ -80,12 +80,11 @@ def skew_steps(
 
     _cells(ax, left, bottom, rows, length, filled=read * wide)
     words(ax, left, bottom - 0.7, f"4  in rows of {wide}", weight="bold")
-    cut = {"fill": False, "color": "black", "linewidth": 2.2, "zorder": 5}
     last = left + wide + 4.6
     _cells(ax, last, bottom, by_position, length, filled=0 if moving else length**2)
     if not moving:
-        ax.add_artist(Rectangle((left + length - 1, bottom), length, length, **cut))
-        ax.add_artist(Rectangle((last, bottom), length, length, **cut))
+        outline(ax, (left + length - 1, bottom), length, color="black", linewidth=2.2)
+        outline(ax, (last, bottom), length, color="black", linewidth=2.2)
         arrow(ax, (left + wide + 0.5, bottom + length / 2), (last - 0.5, bottom + length / 2))
     if writes:
         _mark(ax, second, top + frame - 1, long)
@@ -124,8 +123,7 @@ def _cells(
 
 def _mark(ax: Axes, left: float, top: float, cells: int) -> None:
     """A frame around some cells of one row: these are being moved."""
-    frame = Rectangle((left - 0.1, top - 0.1), cells + 0.2, 1.2, fill=False, edgecolor=ACCENT, linewidth=2, zorder=6)
-    ax.add_artist(frame)
+    outline(ax, (left - 0.1, top - 0.1), cells + 0.2, 1.2, linewidth=2, zorder=6)
 
 
 def _query_names(ax: Axes, left: float, top: float, length: int) -> None:

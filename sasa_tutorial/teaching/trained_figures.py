@@ -11,15 +11,16 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, QUIET
+from sasa_tutorial.teaching.strokes import border, outline
+from sasa_tutorial.teaching.style import ACCENT
 
 _NO_PIXEL = 229.0  # grey
 _HALO = [withStroke(linewidth=3, foreground="white")]
+_FRAMED = {"linewidth": 1.3, "path_effects": _HALO, "zorder": 3}
 
 
 def windows_of_queries(
@@ -56,7 +57,7 @@ def windows_of_queries(
     outside = F.pad(image.cpu().float(), (reach * scale,) * 4, value=_NO_PIXEL)
     for place, (name, (i, j)) in enumerate(queries.items()):
         top, left, side = i * scale, j * scale, extent * scale
-        _frame(whole, (left - reach * scale - 0.5, top - reach * scale - 0.5), side)
+        outline(whole, (left - reach * scale - 0.5, top - reach * scale - 0.5), side, **_FRAMED)
         middle = (left + scale / 2 - 0.5, top + scale / 2 - 0.5)
         style = {"fontsize": 8, "weight": "bold", "ha": "center", "va": "center", "path_effects": _HALO}
         whole.text(*middle, name[0].upper(), **style)
@@ -69,14 +70,14 @@ def windows_of_queries(
             ax.xaxis.label.set_size(7)
             ax.xaxis.labelpad = 1
         for ax, cell in zip(panels, (scale, *[1] * heads), strict=True):
-            _frame(ax, (reach * cell - 0.5, reach * cell - 0.5), cell)
+            outline(ax, (reach * cell - 0.5, reach * cell - 0.5), cell, **_FRAMED)
         rows.append(panels)
     whole.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5))
     counted = titles or [f"head {head}" for head in range(1, heads + 1)]
     for ax, title in zip(rows[1], ("pixels", *counted), strict=True):
         ax.set_title(title, fontsize=8)
     for ax in (ax for row in rows for ax in row):
-        _quiet_frame(ax)
+        border(ax)
     return rows
 
 
@@ -112,7 +113,7 @@ def maps_of_queries(
     whole = figure.add_subplot(grid[:, 0])
     whole.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
     for name, (i, j) in queries.items():
-        _frame(whole, (j * scale - 0.5, i * scale - 0.5), scale)
+        outline(whole, (j * scale - 0.5, i * scale - 0.5), scale, **_FRAMED)
         style = {"fontsize": 8, "weight": "bold", "ha": "center", "va": "center", "path_effects": _HALO}
         whole.text((j + 0.5) * scale - 0.5, (i - 0.9) * scale - 0.5, name[0].upper(), **style)
     rows = [[whole]]
@@ -128,12 +129,12 @@ def maps_of_queries(
                 if head == 0:
                     ax.set_title(f"{name}\n{part}" if part == parts[0] else f"\n{part}", fontsize=8)
                 i, j = queries[name]
-                _frame(ax, (j - 0.5, i - 0.5), 1)
+                outline(ax, (j - 0.5, i - 0.5), 1, **_FRAMED)
                 panels.append(ax)
         panels[0].set_ylabel(f"head {head + 1}", fontsize=8)
         rows.append(panels)
     for ax in (ax for row in rows for ax in row):
-        _quiet_frame(ax)
+        border(ax)
     return rows
 
 
@@ -171,13 +172,13 @@ def maps_of_two_queries(
                 matrix(shown, signed=False, rows="", cols=_effective(shown), ax=ax)
                 ax.xaxis.label.set_size(7)
                 ax.xaxis.labelpad = 1
-                _frame(ax, (col - 0.5, row - 0.5), 1)
+                outline(ax, (col - 0.5, row - 0.5), 1, **_FRAMED)
                 if place == 0:
                     above = title if (letter, name) == (first[0], "trained") else ""
                     below = f"{letter} untrained" if name == "untrained" else letter
                     ax.set_title(f"{above}\n{below}", fontsize=8)
     for ax in grid.flat:
-        _quiet_frame(ax)
+        border(ax)
     return grid.tolist()
 
 
@@ -198,8 +199,8 @@ def preferences_of_heads(
     for axes, (name, logits) in zip(grid, centred.items(), strict=True):
         for head, ax in enumerate(axes):
             matrix(logits[head], limit=end, rows="", cols="", ax=ax)
-            _frame(ax, (extent // 2 - 0.5,) * 2, 1)
-            _quiet_frame(ax)
+            outline(ax, (extent // 2 - 0.5,) * 2, 1, **_FRAMED)
+            border(ax)
         axes[0].set_ylabel(name, fontsize=8)
     for name, ax in zip(names or range(1, heads + 1), grid[0], strict=True):
         ax.set_title(f"head {name}", fontsize=8)
@@ -210,13 +211,3 @@ def preferences_of_heads(
 def _effective(weights: Float[Tensor, "h w"]) -> str:
     pixels = float(torch.special.entr(weights).sum().exp())
     return f"{pixels:.0f} px" if pixels > 9.5 else f"{pixels:.1f} px"
-
-
-def _frame(ax: Axes, corner: tuple[float, float], side: float) -> None:
-    ax.add_patch(Rectangle(corner, side, side, fill=False, color=ACCENT, linewidth=1.3, path_effects=_HALO, zorder=3))
-
-
-def _quiet_frame(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)
