@@ -1,5 +1,7 @@
 """The attention layers against nested loops, and against what their equations imply."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from sasa_tutorial import layers
+from sasa_tutorial import kernels, layers
 from sasa_tutorial.kernels import available_backends, local_attention, using
 from sasa_tutorial.layers import external_attention
 from tests import oracles
@@ -117,6 +119,25 @@ def test_global_attention_is_pytorchs_multi_head_attention():
     y, weights = reference(q, tokens, tokens, average_attn_weights=False)
     assert torch.allclose(layer(x), rearrange(y, "b (h w) c -> b c h w", h=3), atol=1e-12)
     assert torch.allclose(layer.attention_weights(x), weights, atol=1e-12)
+
+
+def test_on_a_gpu_global_attention_keeps_away_from_cudnn_unless_nothing_else_is_allowed(monkeypatch):
+    flags, seen = torch.backends.cuda, []
+
+    def attention(q, k, v, scale):
+        seen.append(flags.cudnn_sdp_enabled())
+        return v
+
+    monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", attention)
+    layer, x = layers.GlobalSelfAttention2d(8, 8, heads=2), torch.randn(1, 8, 4, 4)
+    layer(x)
+    module = sys.modules[kernels.global_attention.__module__]  # the function has the module's name
+    monkeypatch.setattr(module, "on_gpu", lambda device: True)
+    layer(x)
+    assert seen == [True, False] and flags.cudnn_sdp_enabled(), "left as it was found"
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.CUDNN_ATTENTION):
+        layer(x)
+    assert seen[-1]
 
 
 def test_global_attention_does_not_know_where_pixels_are():

@@ -1,10 +1,13 @@
 """Attention between all tokens by PyTorch's kernels, with the derivatives that those lack."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from sasa_tutorial.devices import on_gpu, without_cudnn_attention
 from sasa_tutorial.kernels.modes import leaving, transforming
 
 
@@ -14,14 +17,16 @@ def global_attention(
     """`F.scaled_dot_product_attention(q, k, v, scale=scale)`, which can also be differentiated twice and forwards.
 
     PyTorch's fused kernels keep no n x m weights, and raise for second derivatives and for forward mode. For those the
-    weights are made after all: n · m numbers a head.
+    weights are made after all: n · m numbers a head. cuDNN's kernel is left out: on H100 and H200 its backward pass
+    gives nan where the logits of a query lie below -88 and 64 keys are left of every 128 (PyTorch issue 196678).
 
     Shapes: (…, n, d), (…, m, d), (…, m, e) -> (…, n, e).
     """
     if transforming():
         return by_the_equation(q, k, v, scale)
-    y = F.scaled_dot_product_attention(q, k, v, scale=scale)
     inside = torch.compiler.is_compiling() or leaving()  # a compiled backward pass has no second one in any case
+    with without_cudnn_attention() if on_gpu(q.device) and not inside else nullcontext():
+        y = F.scaled_dot_product_attention(q, k, v, scale=scale)
     if inside or not torch.is_grad_enabled() or not y.requires_grad:
         return y
     return _TwiceDifferentiable.apply(y, q, k, v, scale)
