@@ -6,8 +6,7 @@ Besides the kernels this is the only file of the library that knows what PyTorch
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -129,19 +128,6 @@ def recorded(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple
 def compute_capability(device: torch.device) -> tuple[int, int]:
     """Of a GPU of NVIDIA's: (7, 5) is a T4, (8, 0) an A100, (9, 0) an H100."""
     return torch.cuda.get_device_capability(device)
-
-
-@contextmanager
-def without_cudnn_attention() -> Iterator[None]:
-    """`F.scaled_dot_product_attention` by another of its kernels, where the process allows another."""
-    flags = torch.backends.cuda
-    allowed = flags.cudnn_sdp_enabled()
-    others = flags.flash_sdp_enabled() or flags.mem_efficient_sdp_enabled() or flags.math_sdp_enabled()
-    flags.enable_cudnn_sdp(allowed and not others)
-    try:
-        yield
-    finally:
-        flags.enable_cudnn_sdp(allowed)
 
 
 def wait_for(device: torch.device | str) -> None:

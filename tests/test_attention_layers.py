@@ -132,7 +132,7 @@ def test_on_a_gpu_global_attention_keeps_away_from_cudnn_unless_nothing_else_is_
     layer, x = layers.GlobalSelfAttention2d(8, 8, heads=2), torch.randn(1, 8, 4, 4)
     layer(x)
     module = sys.modules[kernels.global_attention.__module__]  # the function has the module's name
-    monkeypatch.setattr(module, "on_gpu", lambda device: True)
+    monkeypatch.setattr(module, "_has_cudnn", lambda q: True)
     layer(x)
     assert seen == [True, False] and flags.cudnn_sdp_enabled(), "left as it was found"
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.CUDNN_ATTENTION):

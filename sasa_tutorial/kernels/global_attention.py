@@ -1,13 +1,13 @@
 """Attention between all tokens by PyTorch's kernels, with the derivatives that those lack."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sasa_tutorial.devices import on_gpu, without_cudnn_attention
 from sasa_tutorial.kernels.modes import leaving, transforming
 
 
@@ -25,11 +25,28 @@ def global_attention(
     if transforming():
         return by_the_equation(q, k, v, scale)
     inside = torch.compiler.is_compiling() or leaving()  # a compiled backward pass has no second one in any case
-    with without_cudnn_attention() if on_gpu(q.device) and not inside else nullcontext():
+    with _without_cudnn() if _has_cudnn(q) and not inside else nullcontext():
         y = F.scaled_dot_product_attention(q, k, v, scale=scale)
     if inside or not torch.is_grad_enabled() or not y.requires_grad:
         return y
     return _TwiceDifferentiable.apply(y, q, k, v, scale)
+
+
+def _has_cudnn(q: Tensor) -> bool:
+    return q.is_cuda
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Another of PyTorch's kernels, where the process allows another."""
+    flags = torch.backends.cuda
+    allowed = flags.cudnn_sdp_enabled()
+    others = flags.flash_sdp_enabled() or flags.mem_efficient_sdp_enabled() or flags.math_sdp_enabled()
+    flags.enable_cudnn_sdp(allowed and not others)
+    try:
+        yield
+    finally:
+        flags.enable_cudnn_sdp(allowed)
 
 
 def by_the_equation(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
