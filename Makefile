@@ -10,8 +10,8 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # Notebooks are committed as the smoke profile leaves them: no data, no GPU, the same everywhere.
 # Where there is no C compiler, that is said on stderr, which the notebooks' outputs do not expect.
 HEADLESS := SASA_PROFILE=smoke SASA_PROGRESS=off PYTHONWARNINGS="ignore:on cpu:RuntimeWarning"
-# Two test files at a time, each with one thread: more threads than cores wait for each other.
-SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three test files at a time, because some tests wait; each with one thread: more threads than cores wait for each other.
+SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	"metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version"
 

@@ -140,6 +140,19 @@ def test_on_a_gpu_global_attention_keeps_away_from_cudnn_unless_nothing_else_is_
     assert seen[-1]
 
 
+@pytest.mark.parametrize(("side", "by_pytorch"), [(8, False), (16, True)])
+def test_in_bfloat16_on_a_cpu_few_tokens_take_the_equation_with_the_same_numbers(side, by_pytorch, monkeypatch):
+    plain, calls = F.scaled_dot_product_attention, []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **o: calls.append(a) or plain(*a, **o))
+    layer, x = layers.GlobalSelfAttention2d(8, 16, heads=2), torch.randn(2, 8, side, side)
+    exact = layer(x)
+    calls.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x)
+    assert found.dtype == torch.bfloat16 and bool(calls) == by_pytorch
+    assert torch.allclose(found.float(), exact, atol=0.02)
+
+
 def test_global_attention_does_not_know_where_pixels_are():
     layer = layers.GlobalSelfAttention2d(4, 8, heads=2).double()
     x, order = random(1, 4, 3, 5), torch.randperm(15)

@@ -19,7 +19,7 @@ from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import all_records
 from tests.conftest import script
 
-SHORT = ("train", "convolution", "--profile", "smoke", "--epochs", "2")
+SHORT = ("train", "convolution", "--profile", "smoke", "--steps", "70")  # an epoch has 50
 
 
 def local_records(tmp_path: Path) -> list[dict]:
@@ -191,9 +191,9 @@ def same_numbers(records: list[dict], expected: dict) -> None:
 
 
 def test_one_run_is_trained_by_one_process_at_a_time(tmp_path):
-    first = start_training(tmp_path, 8, "--epochs", "99")  # far longer than a process takes to begin
+    first = start_training(tmp_path, 8, "--steps", "5000")  # far longer than a process takes to begin
     wait_for_checkpoint(tmp_path, first)
-    second = start_training(tmp_path, 8, "--epochs", "99", "--resume")
+    second = start_training(tmp_path, 8, "--steps", "5000", "--resume")
     _, errors = second.communicate(timeout=100)
     first.kill()
     first.communicate(timeout=100)
