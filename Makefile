@@ -10,8 +10,6 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 # Notebooks are committed as the smoke profile leaves them: no data, no GPU, the same everywhere.
 # Where there is no C compiler, that is said on stderr, which the notebooks' outputs do not expect.
 HEADLESS := SASA_PROFILE=smoke SASA_PROGRESS=off PYTHONWARNINGS="ignore:on cpu:RuntimeWarning"
-# Three test files at a time, because some tests wait; each with one thread: more threads than cores wait for each other.
-SIDE_BY_SIDE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 CLEAN_NOTEBOOK := nbstripout --keep-output --keep-count --keep-id --extra-keys \
 	"metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version"
 
@@ -24,9 +22,10 @@ run: setup  ## Execute every notebook (a GPU trains on CIFAR-100, a CPU on synth
 	@$(BIN)/sasa-tutorial run --profile $(PROFILE)
 	@echo "Open build/notebooks/index.html, or: make lab"
 
+# Three files at a time, because some tests wait; each with one thread: more threads than cores wait for each other.
 test: setup  ## Unit tests, commands, every notebook through nbval and papermill
-	$(HEADLESS) $(SIDE_BY_SIDE) tests
-	$(HEADLESS) $(SIDE_BY_SIDE) --nbval --nbval-cell-timeout=300 notebooks
+	$(HEADLESS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+		--nbval --nbval-cell-timeout=300 tests notebooks
 
 setup: $(VENV)/installed  ## Make .venv and install everything
 
