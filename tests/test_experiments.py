@@ -381,6 +381,10 @@ def test_a_run_is_expected_to_take_what_its_like_took_here():
     assert expected_seconds(plan, [*times, *other], "here") == pytest.approx(SLACK * 120)
     assert expected_seconds(plan, other, "here") == pytest.approx(SLACK * 50)
     assert expected_seconds(plan, [*times, *other], "elsewhere") is None
+    waited = replace(same[0], train_seconds=None)
+    assert expected_seconds(plan, [waited, *other], "here") == pytest.approx(SLACK * 50)
+    row = row_of(LESSONS["local attention"], "full", [waited, *times[1:]])
+    assert row.n == 3 and row.seconds == {"here": 130.0}, "a run that waited for other work counts, its time does not"
 
 
 def test_each_width_is_compared_with_its_own_convolution_and_each_rate_with_its_own_network():

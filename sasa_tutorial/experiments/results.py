@@ -74,7 +74,8 @@ def row_of(entry: Entry, profile: str, records: Iterable[Record]) -> Row:
     for record in sorted(finished, key=lambda record: (seeds_on[record.device], order.index(record.device))):
         chosen[record.seed] = record
     in_order = tuple(chosen[seed] for seed in sorted(chosen))
-    seconds = {device: statistics.mean(r.train_seconds for r in finished if r.device == device) for device in order}
+    timed = {device: [r.train_seconds for r in finished if r.device == device and r.train_seconds] for device in order}
+    seconds = {device: statistics.mean(times) for device, times in timed.items() if times}
     lost = len(last) - len(finished)
     return Row(entry=entry, profile=profile, records=in_order, diverged=lost, seconds=seconds)
 

@@ -90,7 +90,8 @@ def train_missing(
 def expected_seconds(plan: Plan, records: Sequence[Record], device: str) -> float | None:
     """How long a run will take here: as long as the same one with another seed, else as the longest of its network,
     else as the longest of its profile. None where nothing is known."""
-    here = [r for r in records if (r.device, r.profile, r.status) == (device, plan.profile.name, "finished")]
+    wanted = (device, plan.profile.name, "finished")
+    here = [r for r in records if (r.device, r.profile, r.status) == wanted and r.train_seconds]
     same = [r.train_seconds for r in here if plan.same_settings(r)]
     network = [r.train_seconds for r in here if r.model == plan.model]
     if same:

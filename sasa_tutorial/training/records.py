@@ -29,8 +29,8 @@ class Record:
     val_top1: float | None  # null where the run diverged
     test_top1: float | None
     test_top5: float | None
-    train_seconds: float  # training alone, without evaluation
-    images_per_second: float  # trained
+    train_seconds: float | None  # training alone, without evaluation; null where a run waited for other work
+    images_per_second: float | None  # trained
     peak_memory_bytes: int | None  # on the device; null where unknown
     device: str
     torch: str
