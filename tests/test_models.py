@@ -48,6 +48,18 @@ def test_one_spatial_layer_in_every_block_and_the_stride_inside_it():
     assert model(torch.randn(2, 3, 25, 40)).shape == (2, 100)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [("relative_offsets", {}, 32), ("relative_offsets", {"pooled_stem": True}, 16), ("attention_stem", {}, 16)],
+)
+def test_a_stem_that_halves_the_side_takes_from_the_first_group_alone(name, options, first):
+    model, sides = cifar_models()[name](depth=26, width=0.125, **options), []
+    for group in model.groups:
+        group[-1].register_forward_hook(lambda _block, _given, made: sides.append(made.shape[-1]))
+    model(torch.randn(2, 3, 32, 32))
+    assert sides == [first, 16, 8, 4]
+
+
 @pytest.mark.parametrize("depth", BLOCKS)
 def test_depth_counts_the_convolutions_on_the_longest_path(depth):
     assert (2 if depth in WITHOUT_BOTTLENECK else 3) * sum(BLOCKS[depth]) + 2 == depth

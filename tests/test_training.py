@@ -218,6 +218,16 @@ def test_a_checkpoint_of_other_settings_is_refused(images, tmp_path):
         prepare(images, checkpoint=path, identity="epochs 3").resume(path)
 
 
+def test_a_checkpoint_of_another_version_of_the_network_is_refused(images, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Stopped):
+        prepare(images, checkpoint=path).run(StopAfter(1))
+    now = prepare(images, checkpoint=path)
+    now.model.added = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r'another version of this network: .*"added.weight".*Begin again with'):
+        now.resume(path)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {"step": 3, "weights": torch.ones(1000)})

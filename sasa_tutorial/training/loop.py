@@ -108,7 +108,13 @@ class Training:
                 f"{path} belongs to a run with other settings:\n  there  {state['identity']}\n"
                 f"  here   {self.identity}\nRun with those settings, or begin again with {option('fresh')}."
             )
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{path} is of another version of this network: {str(error).splitlines()[1].strip()} "
+                f"Begin again with {option('fresh')}."
+            ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         if scale := state.get("scaler"):
             self.step.scaler.load_state_dict(scale)
