@@ -191,6 +191,8 @@ def test_dark_mode_switches_and_figures_stay_on_a_light_card(visit):
     assert figure.evaluate("e => getComputedStyle(e).filter") == "none"
     ink = page.locator("[id^=explorer-]").evaluate("e => getComputedStyle(e).color")
     assert ink == page.evaluate("getComputedStyle(document.body).color")
+    box = page.locator(".text_html:has([id^=explorer-])")
+    assert box.evaluate("e => getComputedStyle(e).backgroundColor") == "rgba(0, 0, 0, 0)", "light words on a light box"
 
 
 @pytest.mark.parametrize(
