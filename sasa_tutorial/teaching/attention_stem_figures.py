@@ -16,7 +16,8 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from sasa_tutorial.teaching.figures import matrix
-from sasa_tutorial.teaching.style import ACCENT, QUIET
+from sasa_tutorial.teaching.strokes import border
+from sasa_tutorial.teaching.style import ACCENT
 
 
 def same_colour_windows(
@@ -52,7 +53,7 @@ def same_colour_windows(
         rows[1].append(alone)
         rows[2].append(around)
     for ax in (ax for row in rows for ax in row):
-        _quiet(ax)
+        border(ax)
     return rows
 
 
@@ -87,7 +88,7 @@ def mirrored_blocks(
         grid[0, 1 + 2 * place].set_title(name, fontsize=8)
         grid[0, 2 + 2 * place].set_title("mean", fontsize=8)
     for ax in grid.flat:
-        _quiet(ax)
+        border(ax)
     return grid.tolist()
 
 
@@ -101,7 +102,7 @@ def edge_mosaic(image: UInt8[Tensor, "3 H W"], lighter: Sequence[Sequence[str]])
     _, axes = plt.subplots(1, 2, figsize=(5, 2.5))
     for ax in axes:
         ax.imshow(rearrange(image.cpu(), "c h w -> h w c").numpy())
-        _quiet(ax)
+        border(ax)
     side = image.shape[1] / len(lighter)
     steps = {"left": (-1, 0), "right": (1, 0), "upper": (0, -1), "lower": (0, 1)}
     for (i, row), j in product(enumerate(lighter), range(len(lighter[0]))):
@@ -141,7 +142,7 @@ def edges_in_image(image: UInt8[Tensor, "3 H W"], answers: Mapping[str, Float[Te
                 ax.set_ylabel(words, fontsize=8)
             rows[1 + side].append(ax)
     for ax in (ax for row in rows for ax in row):
-        _quiet(ax)
+        border(ax)
     return rows
 
 
@@ -162,7 +163,7 @@ def parts_of_matrices(image: UInt8[Tensor, "3 H W"], shares: Mapping[str, Float[
             share = repeat(p[m].detach().cpu(), "p q -> (hb p) (wb q) 1", **tiles)
             ax.imshow((1 - share * (1 - colours)).clamp(0, 1).numpy())
             ax.set_title(f"matrix {m + 1}: {p[m].mean():.0%}", fontsize=8)
-            _quiet(ax)
+            border(ax)
         panels[0].set_ylabel(name, fontsize=8)
     return grid.tolist()
 
@@ -191,7 +192,7 @@ def read_by_heads(
     for ax, title in zip(grid[0], ("photograph", "head 1 reads", "head 2 reads", "head 2 − head 1"), strict=True):
         ax.set_title(title, fontsize=8)
     for ax in grid.flat:
-        _quiet(ax)
+        border(ax)
     bar = figure.colorbar(grid[0, 3].images[0], ax=list(grid[:, 3]), ticks=(-100, 0, 100), shrink=0.8)
     bar.set_label("brightness, of 255 levels", fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -248,9 +249,3 @@ def _lines(ax: Axes, cells: Float[Tensor, "rows cols"]) -> None:
         ax.axhline(edge - 0.5, color="white", linewidth=0.8)
     for edge in range(1, cells.shape[1]):
         ax.axvline(edge - 0.5, color="white", linewidth=0.8)
-
-
-def _quiet(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=QUIET, linewidth=0.5)
