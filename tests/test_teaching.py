@@ -959,6 +959,23 @@ def test_the_window_of_the_convolution_walks_and_leaves_its_sums_behind():
     assert teaching.CONVOLUTION_FRAMES == 27
 
 
+def test_the_convolution_is_drawn_over_what_stands_still():
+    """Of the 600 x 260 pixels, left of the products only the frame of the window changes; the sums change too."""
+
+    def pixels(frame):
+        figure = teaching.convolution_schematic(frame).figure
+        figure.canvas.draw()
+        drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+        plt.close(figure)
+        return drawn
+
+    first, last = pixels(1), pixels(25)
+    changed = (first != last).any(axis=-1)
+    assert first.shape == (260, 600, 3) and not changed[:, 198:332].any()  # weights, signs
+    assert changed[:, :198].any() and changed[:, 336:415].any() and changed[:, 458:590].any()
+    assert (first[60:215, 15:192] < 80).all(axis=-1).sum() > 5000  # the dark ground of the image is there
+
+
 def test_the_network_of_the_loop_costs_what_the_ledger_counts():
     """In frame n, the first n - 1 blocks attend."""
     for frame, groups in ((1, ()), (4, (1,)), (8, (1, 2)), (14, (1, 2, 3)), (17, (1, 2, 3, 4)), (0, (1, 2, 3, 4))):

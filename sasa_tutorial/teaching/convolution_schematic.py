@@ -1,9 +1,14 @@
 """The picture that opens the lesson on convolution: one window, nine weights, one output pixel, and on to the next."""
 
+from functools import cache
+
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sasa_tutorial.teaching.strokes import arrow, outline
@@ -17,6 +22,8 @@ _KERNEL_AT, _PRODUCTS_AT, _OUTPUT_AT = (
     (12.8, 2),
     (17.6, 1),
 )  # left and top; the image with its zeros at (0, 0)
+_SIZE = (6, 2.6)  # inches
+_SMALL = {"ha": "center", "va": "center", "fontsize": 8}
 CONVOLUTION_FRAMES = _IMAGE.numel() + 2  # one for each pixel; the whole picture comes first and last
 
 
@@ -36,34 +43,54 @@ def convolution_schematic(frame: int = 0) -> Axes:
     products = _KERNEL * padded[i : i + 3, j : j + 3] + 0.0  # no -0
     output = F.conv2d(_IMAGE[None, None], _KERNEL[None, None], padding=1)[0, 0]
 
-    ax = plt.figure(figsize=(6, 2.6), layout="none").add_axes((0, 0, 1, 1))
-    _zeros_outside(ax, padded)
-    _grid(ax, _IMAGE, (1, 1), lambda value: str(0.2 + 0.8 * value), dark=lambda value: value < 0.5)
-    _grid(ax, _KERNEL, _KERNEL_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
+    figure = plt.figure(figsize=_SIZE, layout="none")
+    figure.figimage(_standing_still(figure.dpi), zorder=-1)  # below the axes
+    ax = _axes_of(figure)
     _grid(ax, products, _PRODUCTS_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
     done = _places(output)[: frame if walking else None]
     _grid(ax, output, _OUTPUT_AT, _signed(3), dark=lambda value: abs(value) > 1.8, only=done)
     for corner, side in (((j, i), 3), (_PRODUCTS_AT, 3), ((_OUTPUT_AT[0] + j, _OUTPUT_AT[1] + i), 1)):
         outline(ax, corner, side, linewidth=2.5)
-    _words(ax, f"{output[i, j]:.0f}".replace("-", "−"))
+    ax.text(14.3, 5.6, f"added: {_number(output[i, j])}", color=ACCENT, **_SMALL)
+    return ax
+
+
+@cache
+def _standing_still(dpi: float) -> np.ndarray:
+    """What all frames share, as pixels: matplotlib would take longer for it than for all that moves."""
+    figure = Figure(figsize=_SIZE, dpi=dpi, layout="none")
+    canvas = FigureCanvasAgg(figure)
+    ax = _axes_of(figure)
+    _zeros_outside(ax, F.pad(_IMAGE, (1, 1, 1, 1)))
+    _grid(ax, _IMAGE, (1, 1), lambda value: str(0.2 + 0.8 * value), dark=lambda value: value < 0.5)
+    _grid(ax, _KERNEL, _KERNEL_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
+    _words(ax)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).copy()
+
+
+def _axes_of(figure: Figure) -> Axes:
+    ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-0.6, 23.2), ylim=(8.8, -1.5))
     ax.axis("off")
     return ax
 
 
-def _words(ax, answer) -> None:
-    small = {"ha": "center", "va": "center", "fontsize": 8}
+def _number(value) -> str:
+    return f"{value:.0f}".replace("-", "−")
+
+
+def _words(ax) -> None:
     for x, title in ((3.5, "image x"), (9.9, "weights W"), (14.3, "products"), (20.1, "output y")):
         ax.text(x, -0.8, title, ha="center", va="center", fontsize=10, weight="bold")
     for x, sign in ((7.7, "×"), (12.1, "=")):
         ax.text(x, 3.5, sign, ha="center", va="center", fontsize=15)
     for start, end in (((16.1, 3.5), (17.35, 3.5)), ((1.3, 7.8), (2.7, 7.8))):
         arrow(ax, start, end, mutation_scale=11, linewidth=1.8, shrinkA=0, shrinkB=0)
-    ax.text(2.9, 7.8, "the window slides", color=ACCENT, **small | {"ha": "left"})
-    ax.text(9.9, 5.9, "the same nine\neverywhere", **small)
-    ax.text(14.3, 5.6, f"added: {answer}", color=ACCENT, **small)
-    ax.text(20.1, 7.4, "+ brighter to the right", color=_signed(1)(1), **small)
-    ax.text(20.1, 8.2, "− darker to the right", color=_signed(1)(-1), **small)
+    ax.text(2.9, 7.8, "the window slides", color=ACCENT, **_SMALL | {"ha": "left"})
+    ax.text(9.9, 5.9, "the same nine\neverywhere", **_SMALL)
+    ax.text(20.1, 7.4, "+ brighter to the right", color=_signed(1)(1), **_SMALL)
+    ax.text(20.1, 8.2, "− darker to the right", color=_signed(1)(-1), **_SMALL)
 
 
 def _signed(end):
@@ -88,8 +115,7 @@ def _grid(ax, values, corner, colour, *, dark, only=None) -> None:
         ax.add_artist(Rectangle((corner[0] + col, corner[1] + row), 1, 1, edgecolor=QUIET, linewidth=0.5, **filled))
     for row, col in drawn:
         value, place = values[row, col].item(), (corner[0] + col + 0.5, corner[1] + row + 0.53)
-        words = f"{value:.0f}".replace("-", "−")
-        ax.text(*place, words, ha="center", va="center", fontsize=7, color="white" if dark(value) else "black")
+        ax.text(*place, _number(value), ha="center", va="center", fontsize=7, color="white" if dark(value) else "black")
 
 
 def _places(values) -> list[tuple[int, int]]:
