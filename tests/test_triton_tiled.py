@@ -6,15 +6,9 @@ import torch
 from sasa_tutorial.kernels.inputs import Inputs
 from sasa_tutorial.kernels.triton import launching, tiled
 from sasa_tutorial.kernels.triton import operator as gpu
-from tests.test_triton import compare, computes, in_the_interpreter, inputs, interprets, readable, results
+from tests.test_triton import compare, computes, inputs, results
 
 pytestmark = pytest.mark.filterwarnings("error:local attention goes on in plain PyTorch")
-
-
-@interprets
-@readable
-def test_everything_here_holds_in_the_interpreter():
-    in_the_interpreter(__file__)
 
 
 @pytest.fixture
