@@ -165,7 +165,7 @@ def own_spreads(runs: Mapping[str, Sequence[float]], pooled: float) -> Axes:
     from scipy.stats import chi2
 
     ordered = sorted(runs.items(), key=lambda item: statistics.stdev(item[1]))
-    ax = plt.subplots(figsize=(6, min(3.0, 0.7 + 0.165 * len(runs))))[1]
+    ax = plt.subplots(figsize=(6, 0.7 + 0.18 * len(runs)))[1]
     for place, (_, values) in enumerate(ordered):
         freedom, own = len(values) - 1, statistics.stdev(values)
         low, high = (pooled * math.sqrt(chi2.ppf(tail, freedom) / freedom) for tail in (0.05, 0.95))
@@ -174,7 +174,7 @@ def own_spreads(runs: Mapping[str, Sequence[float]], pooled: float) -> Axes:
         ax.plot(own, place, "D" if outside else "o", markersize=5, color=ACCENT if outside else "black")
     ax.axvline(pooled, color="black", linewidth=0.8, linestyle=":")
     ax.set(xlim=(0, None), ylim=(-0.7, len(runs) - 0.3), xlabel="standard deviation over seeds (points)")
-    ax.set_yticks(range(len(runs)), [name for name, _ in ordered], fontsize=7)
+    ax.set_yticks(range(len(runs)), [name for name, _ in ordered], fontsize=8)
     ax.tick_params(axis="y", length=0)
     return ax
 

@@ -18,7 +18,7 @@ from sasa_tutorial.layers import (
 
 Identity = Callable[[nn.Module, Tensor], bool]
 
-# Small, with an image that is higher than it is wide, and d, heads and k that are three different numbers.
+# Small, with an image that is wider than it is high, and d, heads and k that are three different numbers.
 _EIGHT = {"in_channels": 8, "out_channels": 8, "heads": 2}
 _BUILT_WITH = MappingProxyType(
     {
