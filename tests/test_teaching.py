@@ -711,6 +711,8 @@ def test_own_spreads_are_in_order_and_the_odd_one_stands_out():
     points = [line for line in ax.lines if line.get_marker() in ("o", "D")]
     assert [line.get_marker() for line in points] == ["D", "o", "D"]
     assert [round(float(line.get_xdata()[0]), 2) for line in points] == [0.01, 1.0, 3.0]
+    many = teaching.own_spreads({f"network {number}": [60.0, 61.0, 62.0] for number in range(30)}, 1.0)
+    assert many.figure.get_figheight() / 30 > 8 / 72 * 1.4  # room for labels of 8 points
 
 
 def test_then_and_now_share_a_scale():

@@ -87,9 +87,7 @@ def kills(identity: Identity, bug: Bug, **options: Any) -> bool:
         bug: the bug.
         options: of the layer.
     """
-    right = _asked(identity, partial(right_layer, bug), bug.layer, options)
-    wrong = _asked(identity, bug.build, bug.layer, options)
-    return all(answer is True for answer in right) and not any(answer is True for answer in wrong)
+    return bool(score({"it": (identity, options)}, [bug])["it"])
 
 
 def score(identities: Mapping[str, tuple[Identity, dict[str, Any]]], bugs: list[Bug]) -> dict[str, list[str]]:
@@ -99,10 +97,19 @@ def score(identities: Mapping[str, tuple[Identity, dict[str, Any]]], bugs: list[
         identities: by name; each with the options of the layers that it is asked about.
         bugs: to be killed.
     """
-    return {
-        name: [bug.name for bug in bugs if kills(identity, bug, **options)]
-        for name, (identity, options) in identities.items()
-    }
+    caught: dict[str, list[str]] = {}
+    for name, (identity, options) in identities.items():
+        right = {  # once for each kind of layer: it takes as long as a bug
+            kind: _asked(identity, partial(right_layer, bug), kind, options)
+            for kind, bug in {bug.layer: bug for bug in bugs}.items()
+        }
+        caught[name] = []
+        for bug in bugs:
+            if all(answer is True for answer in right[bug.layer]):
+                wrong = _asked(identity, bug.build, bug.layer, options)
+                if not any(answer is True for answer in wrong):
+                    caught[name].append(bug.name)
+    return caught
 
 
 def survived(function: Callable[..., Tensor], tools: Mapping[str, tuple[Identity, dict[str, Any]]]) -> dict | None:
