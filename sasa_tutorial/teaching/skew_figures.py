@@ -65,21 +65,21 @@ def skew_steps(
     second = left + wide + 4.6
     arrow(ax, (left + wide + 0.5, top + length / 2), (second - 0.5, top + length / 2))
     _cells(ax, second, top, padded, length)
-    words(ax, second, top - 1.8, "2  one zero more a row", weight="bold")
+    words(ax, second, top - 1.8, "2  one zero more a line", weight="bold")
     _legend(ax, second + long + 2.0, top - 1.9, length)
 
     start = (_WIDTH - len(strip)) / 2
-    words(ax, start, middle - 1.7, "3  the same memory in one row", weight="bold")
+    words(ax, start, middle - 1.7, "3  the same cells in one strip", weight="bold")
     _cells(ax, start, middle, strip[None], length, filled=written * long)
     for begin in range(0, length * long, long):
         _bracket(ax, start + begin, start + begin + long, middle - 0.25, -0.4)
     for begin in range(0, len(strip), wide):
         _bracket(ax, start + begin, start + begin + wide, middle + 1.25, 0.4)
-    words(ax, start + len(strip), middle - 1.35, f"written in rows of {long}", ha="right", color=QUIET)
-    words(ax, start + len(strip), middle + 2.35, f"read in rows of {wide}", ha="right", color=QUIET)
+    words(ax, start + len(strip), middle - 1.35, f"written in lines of {long}", ha="right", color=QUIET)
+    words(ax, start + len(strip), middle + 2.35, f"read in lines of {wide}", ha="right", color=QUIET)
 
     _cells(ax, left, bottom, rows, length, filled=read * wide)
-    words(ax, left, bottom - 0.7, f"4  in rows of {wide}", weight="bold")
+    words(ax, left, bottom - 0.7, f"4  in lines of {wide}", weight="bold")
     last = left + wide + 4.6
     _cells(ax, last, bottom, by_position, length, filled=0 if moving else length**2)
     if not moving:
