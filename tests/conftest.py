@@ -65,7 +65,7 @@ def said(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """As `command`, inside this process: the same output and exit code, without the seconds that importing torch takes.
 
-    For commands that neither train nor depend on how a process begins.
+    For commands that do not depend on how a process begins or ends.
     """
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -15,11 +15,13 @@ import torch
 
 from sasa_tutorial.experiments import planned_runs
 from sasa_tutorial.lessons import PROFILE_NAMES
+from sasa_tutorial.training import train
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.records import all_records
 from tests.conftest import script
 
-SHORT = ("train", "convolution", "--profile", "smoke", "--steps", "70")  # an epoch has 50
+STEPS = 70  # an epoch has 50
+SHORT = ("train", "convolution", "--profile", "smoke", "--steps", str(STEPS))
 
 
 def local_records(tmp_path: Path) -> list[dict]:
@@ -46,7 +48,7 @@ def test_help_names_every_profile_and_does_not_wait_for_torch(command):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == "set()"
 
 
-def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path):
+def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, said, tmp_path):
     result = command("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^epoch   1/1   train loss \d\.\d{3} .* val loss .* \|grad\| ", result.stdout, re.M)
@@ -59,7 +61,7 @@ def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, tmp_path
     assert [file.suffix for file in sorted(folder.iterdir())] == [".pt", "", ".safetensors"]
     assert next(folder.glob("*.pt")).name.startswith("finished-")
 
-    again = command("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4", "--resume")
+    again = said("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4", "--resume")
     assert "trained before, on " in again.stdout and again.stdout.splitlines()[-1] == result.stdout.splitlines()[-1]
     assert local_records(tmp_path) == [record], "a run is recorded once"
 
@@ -143,13 +145,13 @@ def wait_for_checkpoint(tmp_path: Path, process: subprocess.Popen[str], seconds:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    process = start_training(folder, seed=7)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return local_records(folder)[0], output
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("SASA_BUILD", str(folder / "build"))
+        train("convolution", profile="smoke", seed=7, steps=STEPS, say=lambda line: None)
+    return local_records(folder)[0]
 
 
-def test_ctrl_c_saves_and_resuming_ends_with_the_same_numbers(tmp_path, uninterrupted):
+def test_ctrl_c_saves_and_resuming_ends_with_the_same_numbers(said, tmp_path, uninterrupted):
     process = start_training(tmp_path, 7)
     wait_for_checkpoint(tmp_path, process)
     process.send_signal(signal.SIGINT)
@@ -157,14 +159,14 @@ def test_ctrl_c_saves_and_resuming_ends_with_the_same_numbers(tmp_path, uninterr
     assert process.returncode == 130
     assert "stopped by Ctrl-C at step" in errors and "go on with --resume" in errors and "Traceback" not in errors
 
-    refused = start_training(tmp_path, 7)
-    assert "holds an unfinished run" in refused.communicate(timeout=100)[1] and refused.returncode == 1
+    refused = said(*SHORT, "--seed", "7")
+    assert "holds an unfinished run" in refused.stderr and refused.returncode == 1
 
     resumed = start_training(tmp_path, 7, "--resume")
     output, errors = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, errors
     assert "going on after step" in output
-    same_numbers(local_records(tmp_path), uninterrupted[0])
+    same_numbers(local_records(tmp_path), uninterrupted)
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_numbers(tmp_path, uninterrupted):
@@ -181,7 +183,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_numbers(tmp_path, uninte
     assert last.returncode == 0, errors
     records = local_records(tmp_path)
     assert len(records) >= 1
-    same_numbers(records[:1], uninterrupted[0])
+    same_numbers(records[:1], uninterrupted)
 
 
 def same_numbers(records: list[dict], expected: dict) -> None:
@@ -200,23 +202,23 @@ def test_one_run_is_trained_by_one_process_at_a_time(tmp_path):
     assert second.returncode == 1 and "another process is training in" in errors
 
 
-def test_missing_stops_in_time_and_goes_on(command, tmp_path):
+def test_missing_stops_in_time_and_goes_on(command, said):
     result = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
     assert result.returncode == 0, result.stderr
     assert f"planned runs of profile smoke without a record: {len(planned_runs('smoke'))}" in result.stdout
     assert "its time was up" in result.stdout and "time is up; planned runs" in result.stdout
-    again = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
+    again = said("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
     assert "going on after step" in again.stdout
 
 
-def test_two_processes_get_the_loss_of_one(tmp_path, command):
+def test_two_processes_get_the_loss_of_one(tmp_path, said):
     """Same global batch, gradients averaged, norms over the whole batch: the numbers of one process, up to rounding.
 
     Three steps: enough for a wrong gradient or a norm over half a batch to show in the losses (at the first step
     already), too few for the network to amplify the rounding.
     """
     arguments = ("train", "convolution", "--profile", "smoke", "--steps", "3")
-    alone = command(*arguments, timeout=200)
+    alone = said(*arguments)
     assert alone.returncode == 0, alone.stderr
     torchrun = str(Path(script()).parent / "torchrun")
     together = subprocess.run(

@@ -48,7 +48,11 @@ def count(model: nn.Module, size: int) -> Cost:
 
     A copy is counted; the model stays as it is.
     """
-    model = on_paper(model)
+    return count_on_paper(on_paper(model), size)
+
+
+def count_on_paper(model: nn.Module, size: int) -> Cost:
+    """The same for a network that `on_paper` or `put_on_paper` returned; it is left with hooks."""
     tally = dict.fromkeys(("explicit", "added", "norms", "logits"), 0)
 
     def local(layer: LocalSelfAttention2d, inputs: tuple, out: torch.Tensor) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from sasa_tutorial import models
-from sasa_tutorial.ledger.accounting import Cost, count
+from sasa_tutorial.ledger.accounting import Cost, count_on_paper
 from sasa_tutorial.ledger.published import QUANTITIES, Published, published
+from sasa_tutorial.models.cost import put_on_paper
 
 MULTIPLY_ADDS_ALONE = "multiply-adds alone"  # how the note of a number begins that was counted by fitted rules
 
@@ -38,7 +39,7 @@ def count_published(
     for row in published() if rows is None else rows:
         key = f"{row.network} {sorted(row.options.items())} {row.size}"
         if key not in counted:
-            counted[key] = count(network_of(row), row.size)
+            counted[key] = count_on_paper(put_on_paper(network_of(row)), row.size)
         entries += _entries(row, counted[key])
         done()
     return entries

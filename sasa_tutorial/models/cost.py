@@ -15,14 +15,22 @@ def parameter_count(model: nn.Module) -> int:
 def on_paper(model: nn.Module) -> nn.Module:
     """A copy without numbers, on the meta device, as for evaluation; the model stays as it is.
 
+    In a network that nobody else uses, `put_on_paper` saves the copy, which takes a third of the time of a count.
+    """
+    return put_on_paper(copy.deepcopy(model))
+
+
+def put_on_paper(model: nn.Module) -> nn.Module:
+    """The model itself, without its numbers.
+
     Its batch norms hand on what they get: they are counted nowhere, and PyTorch takes a norm on the meta device apart
     into twenty operators, which was a third of the time.
     """
-    copied = copy.deepcopy(model).to("meta").eval()
-    for module in copied.modules():
+    model.to("meta").eval()
+    for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.forward = _handed_on
-    return copied
+    return model
 
 
 def _handed_on(x: Tensor) -> Tensor:
