@@ -3,7 +3,6 @@
 import json
 import re
 import statistics
-import subprocess
 from pathlib import Path
 
 import nbformat
@@ -179,24 +178,21 @@ def test_links_lead_somewhere(path, notebook):
                 assert (FOLDER / link.partition("#")[0]).exists(), link
 
 
-def test_the_command_executes_the_series_and_shows_it(command, tmp_path):
+def test_the_command_executes_the_series_and_shows_it(command, said, tmp_path):
     """Papermill, with injected parameters, as `make run` does.
 
     What it trains stays in the checkout's build folder, so that nbval, which comes after it, finds the same runs
     finished and need not train them again.
     """
     shared = {"SASA_BUILD": str(ROOT / "build")}
-
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        return command("run", "--profile", "smoke", "--out", str(tmp_path), *options, timeout=1800, **shared)
-
-    result = run()
+    run = ("run", "--profile", "smoke", "--out", str(tmp_path))
+    result = command(*run, timeout=1800, **shared)
     assert result.returncode == 0, result.stdout + result.stderr
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
         assert 'profile = "smoke"' in injected(tmp_path / path.name) and f"{path.stem}.html" in page
-    assert run().stdout.count("skipped (unchanged)") == len(NOTEBOOKS)
-    other = run("--only", "10", "--seed", "1")  # it trains nothing
+    assert said(*run, **shared).stdout.count("skipped (unchanged)") == len(NOTEBOOKS)
+    other = said(*run, "--only", "10", "--seed", "1", **shared)  # it trains nothing
     assert other.returncode == 0 and "seed = 1" in injected(tmp_path / "10_ablations.ipynb")
 
 
