@@ -196,7 +196,7 @@ def test_the_explorer_stands_alone_and_speaks_without_scripts():
     assert page.count("</script>") == 1 and "<b>" not in page
     assert data_of(page)["name"] == "</script><b>&"
     without_script = re.sub(r"<script>.*</script>", "", page, flags=re.S)
-    assert "needs JavaScript" in without_script and "figure above" in without_script
+    assert "needs JavaScript" in without_script and "Run this cell" in without_script
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8, 8, 8), (2, 16, 16, 7, 7), (3, 16, 16, 7, 7), (8, 16, 16, 7, 7)])

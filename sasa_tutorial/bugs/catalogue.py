@@ -138,7 +138,7 @@ BUGS = (
     ),
     Bug(
         name="unfolded windows reshaped in the wrong order",
-        seen_in="MartinGer/Stand-Alone-Self-Attention-in-Vision-Models; gupta-abhay/pytorch-vit, issue 7",
+        seen_in="a relative of gupta-abhay/pytorch-vit, issue 7",
         layer=LocalSelfAttention2d,
         patch=lambda: gathering(scrambled_unfold),
     ),

@@ -56,7 +56,11 @@ def equation(q, k, v, row, col, kernel_size):
 
 
 def no_sum_over_d(q, k, v, row, col, kernel_size):
-    logits = q[..., None, None] * windows(k, kernel_size) + offset_logits(q, row, col).unsqueeze(2)
+    keys = 0 if k is None else windows(k, kernel_size)
+    if row is not None:  # r of every cell: a row's half of the channels, then a column's
+        columns = col[:, None].expand(-1, kernel_size, -1)
+        keys = keys + torch.cat((row[:, :, None].expand(-1, -1, kernel_size), columns))[:, None, None]
+    logits = q[..., None, None] * keys
     logits = logits.masked_fill(~inside_image(*q.shape[3:], kernel_size), -1e30)
     return (softmax_over_window(logits, kernel_size) * windows(v, kernel_size)).sum(dim=(-2, -1))
 

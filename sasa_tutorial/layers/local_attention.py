@@ -41,7 +41,7 @@ class LocalSelfAttention2d(Layer):
         ValueError: an even k, heads that do not divide the channels, neither content nor relative; an input of another
             shape.
 
-    Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.
+    Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 2.2, Eq. 2.
     """
 
     def __init__(

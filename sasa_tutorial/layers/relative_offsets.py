@@ -23,7 +23,7 @@ class RelativeOffsets2d(Layer):
     Raises:
         ValueError: head_dim < 2, or kernel_size even; queries of another shape.
 
-    Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 3.2.
+    Source: Ramachandran et al. 2019, arXiv:1906.05909, Sec. 2.2, Eq. 3.
     """
 
     def __init__(
