@@ -28,6 +28,7 @@ from sasa_tutorial.models import sasa_resnet
 from sasa_tutorial.teaching import (
     ACCENT,
     MECHANISM_COLOURS,
+    animation,
     attention_over_image,
     best_guesses,
     check_answer,
@@ -43,7 +44,6 @@ from sasa_tutorial.teaching import (
     published_and_ours,
     recorded_study,
     recorded_trials,
-    relative_offsets_figures,
     roofline,
     shared_loads,
     time_shares,
@@ -942,6 +942,82 @@ def test_a_loop_plays_its_frames_and_ends_by_itself(monkeypatch):
         teaching.show_loop(lambda frame: plt.figure(figsize=(6, 3)).figimage(noise[frame]), 12, "Noise.")
 
 
+# Loops, of which what stands still is drawn once and lies as pixels below what moves
+
+
+STANDING = {  # left, top, right and bottom of what does not move, in pixels
+    teaching.convolution_schematic: (
+        *((15, 38, 192, 215), (227, 88, 304, 165), (73, 10, 135, 25), (223, 10, 307, 25), (341, 10, 411, 25)),
+        *((488, 11, 556, 25), (203, 118, 215, 131), (313, 122, 327, 129), (415, 116, 451, 136)),
+        *((46, 228, 188, 239), (224, 174, 305, 199), (460, 218, 585, 230), (464, 239, 581, 250)),
+    ),
+    teaching.global_attention_schematic: (
+        *((10, 65, 106, 159), (132, 65, 226, 159), (252, 64, 349, 160), (374, 65, 470, 159), (17, 18, 96, 53)),
+        *((151, 15, 206, 53), (256, 15, 344, 51), (381, 15, 462, 53), (508, 16, 577, 53), (111, 106, 125, 115)),
+        *((232, 106, 246, 115), (355, 105, 366, 117), (475, 106, 489, 115), (515, 172, 570, 181)),
+    ),
+    teaching.local_attention_schematic: (
+        *((4, 59, 136, 187), (156, 32, 216, 96), (233, 32, 293, 96), (310, 32, 370, 96), (387, 32, 455, 96)),
+        *((167, 10, 208, 20), (240, 10, 291, 22), (320, 10, 363, 22), (376, 10, 461, 22), (51, 40, 85, 51)),
+        *((514, 40, 551, 51), (156, 103, 350, 113)),
+    ),
+    teaching.relative_offsets_schematic: (
+        *((211, 157, 297, 272), (177, 189, 205, 280), (151, 278, 333, 289), (16, 235, 130, 258)),
+        *((51, 51, 95, 64), (186, 5, 321, 18), (193, 114, 314, 125), (160, 137, 324, 150), (397, 87, 454, 100)),
+        *((538, 114, 586, 126), (481, 121, 531, 144), (476, 147, 535, 154), (143, 79, 205, 123)),
+        *((142, 159, 170, 200), (301, 77, 374, 135), (304, 170, 372, 218)),
+    ),
+    teaching.attention_stem_schematic: (
+        *((15, 105, 95, 186), (170, 28, 251, 109), (300, 28, 381, 109), (9, 88, 101, 100), (144, 11, 276, 23)),
+        *((316, 11, 363, 21), (280, 267, 400, 278), (419, 88, 521, 100), (554, 114, 591, 128)),
+        *((93, 34, 157, 46), (101, 53, 148, 86), (152, 66, 164, 74), (255, 38, 294, 72), (385, 81, 430, 118)),
+        *((385, 167, 425, 204), (380, 131, 414, 153), (515, 132, 550, 149), (99, 100, 294, 154)),
+        *((99, 160, 293, 224), (120, 211, 181, 237)),
+    ),
+    teaching.external_attention_schematic: (
+        *((30, 20, 121, 111), (30, 190, 121, 281), (220, 20, 341, 111), (220, 187, 341, 281), (502, 284, 548, 295)),
+        *((153, 120, 351, 180), (360, 127, 518, 153), (360, 160, 519, 172), (53, 4, 97, 15), (117, 4, 183, 16)),
+        *((240, 4, 320, 16), (368, 4, 451, 14), (502, 4, 548, 15), (53, 284, 97, 295), (161, 284, 399, 293)),
+    ),
+}
+
+
+def in_one_piece(monkeypatch, draw, frame=0):
+    """A frame whose standing parts are artists too, on the axes of those that move."""
+
+    def stage(still, *given, size, **limits):
+        ax = animation._only_axes(plt.figure(figsize=size, layout="none"), **limits)
+        still(ax, *given)
+        return ax
+
+    with monkeypatch.context() as patch:
+        patch.setitem(draw.__globals__, "stage", stage)
+        return draw(frame)
+
+
+def coloured(cells) -> int:
+    """How many cells of a collection are not white."""
+    return int((cells.get_facecolor()[:, :3] != 1).any(axis=1).sum())
+
+
+def pixels_of(ax) -> np.ndarray:
+    ax.figure.canvas.draw()
+    drawn = np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    plt.close(ax.figure)
+    return drawn
+
+
+@pytest.mark.parametrize("draw", STANDING, ids=lambda draw: draw.__name__)
+def test_what_stands_still_in_a_loop_is_where_it_would_be_if_it_were_drawn_every_time(draw, monkeypatch):
+    for frame in (0, 1, 6, 12):
+        drawn = pixels_of(draw(frame))
+        assert np.abs(drawn - pixels_of(in_one_piece(monkeypatch, draw, frame))).max() <= 1
+        for left, top, right, bottom in STANDING[draw]:
+            ink = (drawn[top:bottom, left:right] < 250).any(axis=-1)
+            edges = ink[:3].any(), ink[-3:].any(), ink[:, :3].any(), ink[:, -3:].any()
+            assert all(edges), f"something misses between ({left}, {top}) and ({right}, {bottom}) of frame {frame}"
+
+
 def test_the_window_of_the_convolution_walks_and_leaves_its_sums_behind():
     """Frame n shows the first n sums; the first and the last show them all. Each sum is that of its nine products."""
 
@@ -959,23 +1035,6 @@ def test_the_window_of_the_convolution_walks_and_leaves_its_sums_behind():
     for frame in (1, 8, 20):
         assert sum(numbers(frame, 12.8, 15.8)) == shown[0][frame - 1]
     assert teaching.CONVOLUTION_FRAMES == 27
-
-
-def test_the_convolution_is_drawn_over_what_stands_still():
-    """Of the 600 x 260 pixels, left of the products only the frame of the window changes; the sums change too."""
-
-    def pixels(frame):
-        figure = teaching.convolution_schematic(frame).figure
-        figure.canvas.draw()
-        drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
-        plt.close(figure)
-        return drawn
-
-    first, last = pixels(1), pixels(25)
-    changed = (first != last).any(axis=-1)
-    assert first.shape == (260, 600, 3) and not changed[:, 198:332].any()  # weights, signs
-    assert changed[:, :198].any() and changed[:, 336:415].any() and changed[:, 458:590].any()
-    assert (first[60:215, 15:192] < 80).all(axis=-1).sum() > 5000  # the dark ground of the image is there
 
 
 def test_the_network_of_the_loop_costs_what_the_ledger_counts():
@@ -1000,7 +1059,7 @@ def test_kernels_lie_with_their_numbers_on_what_they_make_of_a_photograph():
     plt.close("all")
 
 
-def test_the_query_of_global_attention_walks_and_its_output_grows():
+def test_the_query_of_global_attention_walks_and_its_output_grows(monkeypatch):
     """Frame n shows the first n output pixels; the first and the last show them all, and the marks change colours."""
 
     def outputs(frame):
@@ -1016,14 +1075,14 @@ def test_the_query_of_global_attention_walks_and_its_output_grows():
         assert np.abs(whole[place] - other).max() < 0.2
     logits = torch.zeros(16)
     logits[4], logits[11] = -4, 4
-    words = [text.get_text() for text in teaching.global_attention_schematic().texts]
+    words = [text.get_text() for text in in_one_piece(monkeypatch, teaching.global_attention_schematic).texts]
     assert [word for word in words if word.startswith(".")] == [f"{w:.2f}"[1:] for w in logits.softmax(dim=0).tolist()]
     plt.close("all")
 
 
 @pytest.mark.parametrize("draw", [teaching.relative_offsets_schematic, teaching.network_schematic])
-def test_schematics_fit_and_their_words_do_not_touch(draw):
-    figure = draw().figure
+def test_schematics_fit_and_their_words_do_not_touch(draw, monkeypatch):
+    figure = in_one_piece(monkeypatch, draw).figure
     assert tuple(figure.get_size_inches()) <= (6, 3)
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
@@ -1031,27 +1090,28 @@ def test_schematics_fit_and_their_words_do_not_touch(draw):
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
 
 
-def test_the_schematic_of_offsets_computes_what_it_shows():
-    words = [text.get_text() for text in teaching.relative_offsets_schematic().texts]
+def test_the_schematic_of_offsets_computes_what_it_shows(monkeypatch):
+    words = [text.get_text() for text in in_one_piece(monkeypatch, teaching.relative_offsets_schematic).texts]
     logits = torch.tensor([[-3.0, -1, 1], [6, 0, 10], [-3, -1, 1]])
     weights = logits.flatten().softmax(dim=0)
     assert [word for word in words if word.startswith(".")] == [f"{weight:.2f}"[1:] for weight in weights.tolist()]
 
 
-def test_red_walks_with_the_same_offsets_and_comes_back():
+def test_red_walks_with_the_same_offsets_and_comes_back(monkeypatch):
     """Pixel by pixel, inside the picture, never onto a blue one; only what is there changes."""
-    walk = relative_offsets_figures._WALK
+    own = teaching.relative_offsets_schematic.__globals__
+    walk = own["_WALK"]
     steps = [abs(i - k) + abs(j - m) for (i, j), (k, m) in pairwise(walk)]
-    assert walk[0] == walk[-1] and set(steps) == {1} and not set(walk) & set(relative_offsets_figures._BLUE_PIXELS)
+    assert walk[0] == walk[-1] and set(steps) == {1} and not set(walk) & set(own["_BLUE_PIXELS"])
     seen = []
     for frame in range(teaching.OFFSETS_FRAMES):
-        ax = teaching.relative_offsets_schematic(frame)
+        ax = in_one_piece(monkeypatch, teaching.relative_offsets_schematic, frame)
         ax.figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in ax.texts if text.get_text()]
         assert all(box.x0 >= 0 and box.x1 <= ax.figure.bbox.width for box in boxes)
         assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
         numbers = [text for text in ax.texts if re.fullmatch(r"[+−]?\d", text.get_text())]
-        content, offsets = numbers[:9], numbers[9:18]
+        offsets, content = numbers[6:15], numbers[15:24]  # what stands still comes first: rows, columns, their sums
         seen.append(tuple(text.get_text() for text in content))
         assert [text.get_text() for text in offsets] == ["−3", "−1", "+1", "−2", "0", "+2", "−3", "−1", "+1"]
         plt.close(ax.figure)
@@ -1093,8 +1153,8 @@ def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():
         teaching.learn(torch.nn.Linear(2, 2), sign, steps=0)
 
 
-def test_the_stem_is_drawn_with_its_parts_inside_the_picture():
-    ax = teaching.attention_stem_schematic()
+def test_the_stem_is_drawn_with_its_parts_inside_the_picture(monkeypatch):
+    ax = in_one_piece(monkeypatch, teaching.attention_stem_schematic)
     width, height = ax.figure.get_size_inches()
     words = texts(ax)
     assert width <= 6 and height <= 3 and {"4 × 4 raw pixels", "16 weighted sums", "max", "output"} <= set(words)
@@ -1107,9 +1167,10 @@ def test_the_sums_of_the_stem_grow_query_by_query_and_the_largest_is_the_output_
     last = teaching.ATTENTION_STEM_FRAMES - 1
 
     def sums_and_output(frame):
-        boxes = [patch for patch in teaching.attention_stem_schematic(frame).patches if isinstance(patch, Rectangle)]
-        filled = [box for box in boxes if box.get_fill() and box.get_facecolor()[:3] != (1, 1, 1)]
-        return sum(4.2 < box.get_x() < 5.2 for box in filled), sum(box.get_x() > 5.2 for box in filled)
+        ax = teaching.attention_stem_schematic(frame)
+        sums = ax.collections[1]  # after the weights
+        (output,) = (box for box in ax.patches if isinstance(box, Rectangle) and box.get_fill())
+        return coloured(sums), int(output.get_facecolor()[:3] != (1, 1, 1))
 
     assert last == 17
     assert [sums_and_output(frame) for frame in (0, 1, 2, last - 1, last)] == [
@@ -1197,8 +1258,8 @@ def test_weights_in_blocks_become_windows_that_end_with_the_block():
         teaching.windows_of_blocks(torch.rand(1, 1, 1, 3, 3))
 
 
-def test_the_schematic_of_local_attention_fits_and_its_weights_share_one():
-    ax = teaching.local_attention_schematic()
+def test_the_schematic_of_local_attention_fits_and_its_weights_share_one(monkeypatch):
+    ax = in_one_piece(monkeypatch, teaching.local_attention_schematic)
     assert tuple(ax.figure.get_size_inches()) <= (6, 3)
     words = [text.get_text() for text in ax.texts]
     assert {"window", "logits q·k", "weights", "weight × value", "output"} <= set(words)
@@ -1213,10 +1274,9 @@ def test_the_window_of_local_attention_walks_and_leaves_its_outputs_behind():
     """A cell of the output is white until the window has been there; the first and the last picture are complete."""
 
     def empty(frame):
-        (cells,) = teaching.local_attention_schematic(frame).collections
-        colours = cells.get_facecolor()[1:72:2]  # the image and the output take turns
+        output = teaching.local_attention_schematic(frame).collections[0]
         plt.close("all")
-        return int((colours == 1).all(axis=1).sum())
+        return 36 - coloured(output)
 
     last = teaching.LOCAL_ATTENTION_FRAMES - 1
     assert last < 30
@@ -1235,15 +1295,13 @@ def test_beside_keeps_what_came_in_and_what_a_layer_made_of_it():
     assert torch.equal(y[:, :3], x) and torch.equal(y[:, 3:], layer(x))
 
 
-def test_the_schematic_of_external_attention_is_whole_at_both_ends_and_answers_pixel_by_pixel_between():
+def test_the_schematic_of_external_attention_is_whole_at_both_ends_and_answers_pixel_by_pixel_between(monkeypatch):
     last = teaching.EXTERNAL_ATTENTION_FRAMES - 1
 
     def drawn_in(frame):
         ax = teaching.external_attention_schematic(frame)
-        boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
-        framed = [box for box in boxes if not box.get_fill()]
-        outputs = [box for box in boxes if box.get_fill() and box.get_x() > 4.5]
-        return len(framed), sum(box.get_facecolor()[:3] != (1, 1, 1) for box in outputs)
+        framed = [patch for patch in ax.patches if isinstance(patch, Rectangle) and not patch.get_fill()]
+        return len(framed), sum(coloured(output) for output in ax.collections)
 
     assert last == 19
     assert [drawn_in(frame) for frame in (0, 1, 9, 10, last - 1, last)] == [
@@ -1254,7 +1312,7 @@ def test_the_schematic_of_external_attention_is_whole_at_both_ends_and_answers_p
         (3, 18),
         (6, 18),
     ]
-    ax = teaching.external_attention_schematic()
+    ax = in_one_piece(monkeypatch, teaching.external_attention_schematic)
     assert tuple(ax.figure.get_size_inches()) == (6, 3)
     assert any("the same for every image" in text.get_text() for text in ax.texts)
     plt.close("all")

@@ -73,14 +73,13 @@ from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph
 from sasa_tutorial.teaching.recorded import recorded_results
 from sasa_tutorial.teaching.relative_offsets_figures import (
-    OFFSETS_FRAMES,
     halves_make_a_square,
     kernels_of_colours,
     logit_parts,
     moved_differences,
-    relative_offsets_schematic,
     sharper_and_sharper,
 )
+from sasa_tutorial.teaching.relative_offsets_schematic import OFFSETS_FRAMES, relative_offsets_schematic
 from sasa_tutorial.teaching.roofline_figures import moved_and_held, roofline, shared_loads, time_shares, walks_to_memory
 from sasa_tutorial.teaching.shifts_schematic import SHIFTS_FRAMES, shifts_schematic
 from sasa_tutorial.teaching.showing import show

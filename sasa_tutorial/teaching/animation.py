@@ -1,10 +1,14 @@
 """A short loop of figures, for what is easier to see while it moves: a window that slides, a query that walks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cache
 from io import BytesIO
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from sasa_tutorial.teaching.showing import show_png
@@ -45,6 +49,39 @@ def show_loop(draw: Callable[[int], object], frames: int, alt: str, *, seconds: 
             f"the loop has {len(content):,} bytes, {MOST_BYTES:,} are the most: fewer frames, or less change"
         )
     show_png(content, alt)
+
+
+def stage(still: Callable[..., object], *given: Hashable, size: tuple[float, float], **limits: Hashable) -> Axes:
+    """The axes of a new figure, which they fill, for what moves in a loop; what stands still lies below them.
+
+    Matplotlib takes longer for what the frames of a loop share than for all that moves. So that is drawn once, and
+    laid as pixels under each of them: whatever is drawn on the axes hides it, in whichever order.
+
+    Args:
+        still: draws what stands still: called with axes like these, and with `given`.
+        given: what else it depends on; pixels are kept for every one. A module's function and what is given to it
+            must draw the same each time.
+        size: of the figure, in inches.
+        limits: what `Axes.set` knows: xlim, ylim, aspect.
+    """
+    figure = plt.figure(figsize=size, layout="none")
+    figure.figimage(_pixels(still, *given, size=size, dpi=figure.dpi, **limits), zorder=-1)
+    return _only_axes(figure, **limits)
+
+
+@cache
+def _pixels(still, *given, size, dpi, **limits) -> np.ndarray:
+    canvas = FigureCanvasAgg(Figure(figsize=size, dpi=dpi, layout="none"))
+    still(_only_axes(canvas.figure, **limits), *given)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).copy()
+
+
+def _only_axes(figure: Figure, **limits: Hashable) -> Axes:
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(**limits)
+    ax.axis("off")
+    return ax
 
 
 def _picture() -> Image.Image:

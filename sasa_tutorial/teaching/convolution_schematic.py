@@ -1,17 +1,15 @@
 """The picture that opens the lesson on convolution: one window, nine weights, one output pixel, and on to the next."""
 
-from functools import cache
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from sasa_tutorial.teaching.strokes import arrow, outline
+from sasa_tutorial.teaching.animation import stage
+from sasa_tutorial.teaching.strokes import arrow, cells, outline
 from sasa_tutorial.teaching.style import ACCENT, QUIET, SIGNED_MAP
 
 _IMAGE = F.pad(torch.ones(3, 3), (1, 1, 1, 1))  # a bright square on dark ground
@@ -22,7 +20,6 @@ _KERNEL_AT, _PRODUCTS_AT, _OUTPUT_AT = (
     (12.8, 2),
     (17.6, 1),
 )  # left and top; the image with its zeros at (0, 0)
-_SIZE = (6, 2.6)  # inches
 _SMALL = {"ha": "center", "va": "center", "fontsize": 8}
 CONVOLUTION_FRAMES = _IMAGE.numel() + 2  # one for each pixel; the whole picture comes first and last
 
@@ -43,9 +40,7 @@ def convolution_schematic(frame: int = 0) -> Axes:
     products = _KERNEL * padded[i : i + 3, j : j + 3] + 0.0  # no -0
     output = F.conv2d(_IMAGE[None, None], _KERNEL[None, None], padding=1)[0, 0]
 
-    figure = plt.figure(figsize=_SIZE, layout="none")
-    figure.figimage(_standing_still(figure.dpi), zorder=-1)  # below the axes
-    ax = _axes_of(figure)
+    ax = stage(_still, size=(6, 2.6), xlim=(-0.6, 23.2), ylim=(8.8, -1.5))
     _grid(ax, products, _PRODUCTS_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
     done = _places(output)[: frame if walking else None]
     _grid(ax, output, _OUTPUT_AT, _signed(3), dark=lambda value: abs(value) > 1.8, only=done)
@@ -55,25 +50,11 @@ def convolution_schematic(frame: int = 0) -> Axes:
     return ax
 
 
-@cache
-def _standing_still(dpi: float) -> np.ndarray:
-    """What all frames share, as pixels: matplotlib would take longer for it than for all that moves."""
-    figure = Figure(figsize=_SIZE, dpi=dpi, layout="none")
-    canvas = FigureCanvasAgg(figure)
-    ax = _axes_of(figure)
+def _still(ax: Axes) -> None:
     _zeros_outside(ax, F.pad(_IMAGE, (1, 1, 1, 1)))
     _grid(ax, _IMAGE, (1, 1), lambda value: str(0.2 + 0.8 * value), dark=lambda value: value < 0.5)
     _grid(ax, _KERNEL, _KERNEL_AT, _signed(1), dark=lambda value: abs(value) > 0.6)
     _words(ax)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba()).copy()
-
-
-def _axes_of(figure: Figure) -> Axes:
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-0.6, 23.2), ylim=(8.8, -1.5))
-    ax.axis("off")
-    return ax
 
 
 def _number(value) -> str:
@@ -109,10 +90,10 @@ def _zeros_outside(ax, padded) -> None:
 def _grid(ax, values, corner, colour, *, dark, only=None) -> None:
     """Cells with numbers, their upper left corner at `corner`. Where only some are drawn, the others are empty."""
     drawn = _places(values) if only is None else only
-    for row, col in _places(values):
-        filled = {"facecolor": colour(values[row, col].item())} if (row, col) in drawn else {"fill": False}
-        # Not add_patch, which looks for new limits of the axes with every cell: half the time of a frame.
-        ax.add_artist(Rectangle((corner[0] + col, corner[1] + row), 1, 1, edgecolor=QUIET, linewidth=0.5, **filled))
+    colours = np.zeros((*values.shape, 4))  # transparent
+    for place in drawn:
+        colours[place] = to_rgba(colour(values[place].item()))
+    cells(ax, corner, colours, 1, edgecolor=QUIET, zorder=1)
     for row, col in drawn:
         value, place = values[row, col].item(), (corner[0] + col + 0.5, corner[1] + row + 0.53)
         ax.text(*place, _number(value), ha="center", va="center", fontsize=7, color="white" if dark(value) else "black")

@@ -1,10 +1,15 @@
 """The picture that opens the lesson on external attention: the pixels of two images ask one memory, one by one."""
 
+from functools import cache
+
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from torch import Tensor
 
+from sasa_tutorial.teaching.animation import stage
 from sasa_tutorial.teaching.strokes import arrow, cells, outline
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP
 
@@ -26,17 +31,22 @@ def external_attention_schematic(frame: int = 0) -> Axes:
             whole, and one pixel of each image asks; in those between, the pixels of the first image ask one after
             another, then those of the second, and the outputs grow behind them.
     """
-    figure = plt.figure(figsize=(6, 3), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 6), ylim=(0, 3))
-    ax.axis("off")
+    ax = stage(_still, size=(6, 3), xlim=(0, 6), ylim=(0, 3))
     asked = frame - 1 if 0 < frame < EXTERNAL_ATTENTION_FRAMES - 1 else None  # of all pixels of both images
     for number, (kinds, bottom, query) in enumerate(_IMAGES):
         answered = _PIXELS
         if asked is not None:
             query = asked - number * _PIXELS
             answered = min(max(query + 1, 0), _PIXELS)
-        _image(ax, kinds, bottom, query if 0 <= query < _PIXELS else None, answered)
+        _answers(ax, kinds, bottom, query if 0 <= query < _PIXELS else None, answered)
+    return ax
+
+
+def _still(ax: Axes) -> None:
+    for kinds, bottom, _ in _IMAGES:
+        pixels, weights = _pixels_and_weights(kinds)
+        cells(ax, (_IMAGE, bottom + 0.9), pixels.view(3, 3, 3), 0.3, -0.3)
+        cells(ax, (_TABLE, bottom + 0.9), plt.get_cmap(POSITIVE_MAP)(weights.numpy()), 0.3, -0.1)
     _memory(ax)
     for x, y, text in (
         (0.75, 2.9, "image 1"),
@@ -49,25 +59,27 @@ def external_attention_schematic(frame: int = 0) -> Axes:
         (5.25, 0.1, "output 2"),
     ):
         ax.text(x, y, text, ha="center", va="center", fontsize=8 if len(text) < 20 else 7)
-    return ax
 
 
-def _image(ax: Axes, kinds: tuple[int, ...], bottom: float, query: int | None, answered: int) -> None:
-    """An image, its weights and the pixels of its output that are answered; the query's way is marked."""
+@cache
+def _pixels_and_weights(kinds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     shade = torch.linspace(-0.07, 0.07, _PIXELS)[:, None]  # no two pixels alike
     pixels = (0.6 * _SLOTS[list(kinds)] + 0.25 + shade[torch.arange(_PIXELS) * 4 % _PIXELS]).clamp(0, 1)
     logits = 16 * (pixels - pixels.mean(dim=0)) @ (_SLOTS - _SLOTS.mean(dim=0)).T
-    weights = torch.softmax(logits - torch.logsumexp(logits, dim=0), dim=1)
+    return pixels, torch.softmax(logits - torch.logsumexp(logits, dim=0), dim=1)
+
+
+def _answers(ax: Axes, kinds: tuple[int, ...], bottom: float, query: int | None, answered: int) -> None:
+    """The pixels of an image's output that are answered; the query's way is marked."""
+    _, weights = _pixels_and_weights(kinds)
     top = bottom + 0.9
-    cells(ax, (_IMAGE, top), pixels.view(3, 3, 3), 0.3, -0.3)
     cells(ax, (_OUTPUT, top), (weights @ _SLOTS).view(3, 3, 3), 0.3, -0.3, drawn=answered)
-    cells(ax, (_TABLE, top), plt.get_cmap(POSITIVE_MAP)(weights.numpy()), 0.3, -0.1)
     near, far = (1.88, 1.76) if bottom > 1 else (1.12, 1.24)  # the edges of table and memory that face each other
     for slot in range(4):  # every column belongs to a slot
         weight = 0.0 if query is None else weights[query, slot].item()
         colour = ACCENT if weight > 0.05 else MECHANISM_COLOURS["external_attention"]
         x = _TABLE + 0.15 + 0.3 * slot
-        ax.plot([x, x], [near, far], color=colour, linewidth=1 + 8 * weight, solid_capstyle="butt")
+        ax.add_artist(Line2D([x, x], [near, far], color=colour, linewidth=1 + 8 * weight, solid_capstyle="butt"))
     if query is None:
         return
     row, height = top - 0.1 * (query + 1), top - 0.3 * (query // 3 + 1)

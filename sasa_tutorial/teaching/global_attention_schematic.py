@@ -4,6 +4,7 @@ Colours of marks are Okabe and Ito's and each has a shape of its own, so that no
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import matplotlib.pyplot as plt
 import torch
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from sasa_tutorial.teaching.animation import stage
 from sasa_tutorial.teaching.figures import matrix
 from sasa_tutorial.teaching.strokes import outline
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP, QUIET, SIGNED_MAP
@@ -25,6 +27,7 @@ _SCENE = ((1, 0, 1), (2, 3, 2))  # row, column, colour: 1 orange, 2 blue
 _SIDE = 4
 _PITCH = 5.1  # from panel to panel, in cells
 _LIKES = torch.tensor([[0.0, 0, 0], [0, -4, 4], [0, 4, -4]])  # what ground, orange and blue think of each other
+_LEFTS = tuple(_PITCH * place for place in range(5))
 _PANELS = (
     ("query", "asks every pixel"),
     ("logits", "query · key"),
@@ -46,53 +49,67 @@ def global_attention_schematic(frame: int = 0) -> Axes:
         frame: 0 to GLOBAL_ATTENTION_FRAMES - 1, for `teaching.show_loop`. In the first and the last the output is whole
             and the orange mark asks; in those between, the query walks from pixel to pixel, and the output grows.
     """
-    scene = torch.zeros(_SIDE, _SIDE, dtype=torch.int64)
-    for row, col, colour in _SCENE:
-        scene[row, col] = colour
-    logits = _LIKES[scene.flatten()][:, scene.flatten()]  # query, key
-    weights = logits.softmax(dim=1)
-    palette = torch.tensor([to_rgb(colour) for colour in (_GROUND, *MARK_COLOURS)])
-    mixed = weights @ palette[scene.flatten()]
-
+    scene, _, _, mixed = _toy()
     walking = 0 < frame < GLOBAL_ATTENTION_FRAMES - 1
     query = frame - 1 if walking else _SIDE * _SCENE[0][0] + _SCENE[0][1]
-    figure = plt.figure(figsize=(6, 1.95), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1))
-    lefts = [_PITCH * place for place in range(5)]
-    scene_colours = palette[scene.flatten()].tolist()
-    _cells(ax, lefts[0], scene_colours, scene)
+    limits = {"xlim": (-0.4, _LEFTS[4] + _SIDE + 0.4), "ylim": (5.4, -2.6), "aspect": "equal"}
+    ax = stage(_still, scene[query].item(), size=(6, 1.95), **limits)
     _ask(ax, query)
-    signed, positive = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
-    _cells(ax, lefts[1], [signed(0.5 + 0.5 * logit / 4) for logit in logits[query].tolist()])
-    _numbers(
-        ax, lefts[1], [f"{logit:.0f}".replace("-", "−") for logit in logits[query].tolist()], logits[query].abs() > 2
-    )
-    _cells(ax, lefts[2], [positive(weight / 0.8) for weight in weights[query].tolist()])
-    _numbers(ax, lefts[2], [f"{weight:.2f}"[1:] for weight in weights[query].tolist()], weights[query] < 0.5)
-    _cells(ax, lefts[3], scene_colours, scene)
-    _cells(ax, lefts[4], mixed.tolist()[: query + 1] if walking else mixed.tolist())
-    for left in (lefts[0], *lefts[1:3], lefts[4]):
+    _shapes(ax, _LEFTS[0])
+    _cells(ax, _LEFTS[4], mixed.tolist()[: query + 1] if walking else mixed.tolist())
+    for left in (_LEFTS[0], *_LEFTS[1:3], _LEFTS[4]):
         row, col = divmod(query, _SIDE)
         outline(ax, (left + col, row), 1, linewidth=2.2)
-    for left, (title, words) in zip(lefts, _PANELS, strict=True):
-        ax.text(left + _SIDE / 2, -1.75, title, ha="center", va="center", fontsize=10, weight="bold")
-        ax.text(left + _SIDE / 2, -0.7, words, ha="center", va="center", fontsize=7.5)
-    for left, sign in zip(lefts, "→→×→", strict=False):
-        ax.text(left + (_SIDE + _PITCH) / 2, _SIDE / 2, sign, ha="center", va="center", fontsize=13, weight="bold")
-    words = ("the mean of all", "80 % blue", "80 % orange")[scene.flatten()[query]]
-    ax.text(lefts[4] + _SIDE / 2, 4.75, words, ha="center", va="center", fontsize=8, color=ACCENT)
-    ax.set(xlim=(-0.4, lefts[4] + _SIDE + 0.4), ylim=(5.4, -2.6), aspect="equal")
-    ax.axis("off")
     return ax
 
 
-def _cells(ax: Axes, left: float, colours: Sequence, scene: Tensor | None = None) -> None:
-    """A picture of 4 x 4 cells, with the shapes of its marks; those without a colour stay empty."""
+def _still(ax: Axes, asking: int) -> None:
+    """What all queries of a colour share: their logits and weights too, for none knows where it is."""
+    scene, logits, weights, _ = _toy()
+    query = scene.tolist().index(asking)
+    palette = (_GROUND, *MARK_COLOURS)
+    for left in (_LEFTS[0], _LEFTS[3]):
+        _cells(ax, left, [palette[colour] for colour in scene.tolist()])
+    _shapes(ax, _LEFTS[3])
+    signed, positive = plt.get_cmap(SIGNED_MAP), plt.get_cmap(POSITIVE_MAP)
+    _cells(ax, _LEFTS[1], [signed(0.5 + 0.5 * logit / 4) for logit in logits[query].tolist()])
+    _numbers(
+        ax, _LEFTS[1], [f"{logit:.0f}".replace("-", "−") for logit in logits[query].tolist()], logits[query].abs() > 2
+    )
+    _cells(ax, _LEFTS[2], [positive(weight / 0.8) for weight in weights[query].tolist()])
+    _numbers(ax, _LEFTS[2], [f"{weight:.2f}"[1:] for weight in weights[query].tolist()], weights[query] < 0.5)
+    for left, (title, words) in zip(_LEFTS, _PANELS, strict=True):
+        ax.text(left + _SIDE / 2, -1.75, title, ha="center", va="center", fontsize=10, weight="bold")
+        ax.text(left + _SIDE / 2, -0.7, words, ha="center", va="center", fontsize=7.5)
+    for left, sign in zip(_LEFTS, "→→×→", strict=False):
+        ax.text(left + (_SIDE + _PITCH) / 2, _SIDE / 2, sign, ha="center", va="center", fontsize=13, weight="bold")
+    words = ("the mean of all", "80 % blue", "80 % orange")[asking]
+    ax.text(_LEFTS[4] + _SIDE / 2, 4.75, words, ha="center", va="center", fontsize=8, color=ACCENT)
+
+
+@cache
+def _toy() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Colour numbers of the pixels; logits and weights, query by key; the mixed colours."""
+    scene = torch.zeros(_SIDE, _SIDE, dtype=torch.int64)
+    for row, col, colour in _SCENE:
+        scene[row, col] = colour
+    scene = scene.flatten()
+    logits = _LIKES[scene][:, scene]
+    weights = logits.softmax(dim=1)
+    palette = torch.tensor([to_rgb(colour) for colour in (_GROUND, *MARK_COLOURS)])
+    return scene, logits, weights, weights @ palette[scene]
+
+
+def _cells(ax: Axes, left: float, colours: Sequence) -> None:
+    """A picture of 4 x 4 cells; those without a colour stay empty."""
     for place in range(_SIDE**2):
         row, col = divmod(place, _SIDE)
         filled = {"facecolor": colours[place], "edgecolor": "white"} if place < len(colours) else {"fill": False}
         ax.add_artist(Rectangle((left + col, row), 1, 1, **{"edgecolor": QUIET, "linewidth": 0.6, **filled}))
-    for row, col, colour in _SCENE if scene is not None else ():
+
+
+def _shapes(ax: Axes, left: float) -> None:
+    for row, col, colour in _SCENE:
         put_shape(ax, (row + 0.5, left + col + 0.5), colour - 1, size=22)
 
 

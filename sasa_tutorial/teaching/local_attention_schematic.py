@@ -1,23 +1,27 @@
 """The picture that opens the lesson on local attention: a window walks over an image, and an output grows behind it."""
 
+from functools import cache
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from sasa_tutorial.layers import gather_windows, inside_image
-from sasa_tutorial.teaching.strokes import arrow, outline, words
+from sasa_tutorial.teaching.animation import stage
+from sasa_tutorial.teaching.strokes import arrow, cells, outline, words
 from sasa_tutorial.teaching.style import ACCENT, POSITIVE_MAP
 
 NO_PIXEL = "#E6E6E6"  # cells of a window that lie outside the image
 _AT_CORNER = "#0072B2"
 _INK, _EDGE = "#222222", "#BBBBBB"
+_LOOK = {"edgecolor": _EDGE, "zorder": 0, "joinstyle": "round"}
 _TITLE = {"ha": "center", "fontsize": 8, "color": _INK}
 _ARROW = {"mutation_scale": 8, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0, "zorder": 5}
 # A small picture: a light shape on dark ground, every pixel a little different.
@@ -44,46 +48,40 @@ def local_attention_schematic(frame: int = 0) -> Axes:
     """
     walking = 0 < frame < LOCAL_ATTENTION_FRAMES - 1
     inside_query = _WALK[frame - 1] if walking else _INSIDE
+    ax = stage(_still, size=(6, 2.35), xlim=(0, 60), ylim=(23.5, 0), aspect="equal")
+    done = 6 * inside_query[0] + inside_query[1] if walking else 35
+    answered = rearrange(torch.arange(36) <= done, "(h w) -> h w 1", h=6)
+    output = torch.where(answered, rearrange(_mechanism()[-1], "c h w -> h w c"), 1.0)
+    cells(ax, (_OUTPUT, _PICTURES), output, _CELL, **_LOOK)
+    _four_steps(ax, inside_query, _ROWS[1], ACCENT)
+    _way_in_and_out(ax, *_CORNER, _ROWS[0], _AT_CORNER)  # moves not, but lies above cells and frames that do
+    _query_and_window(ax, *inside_query, ACCENT)
+    _from_step_to_step(ax, _ROWS[1])
+    _way_in_and_out(ax, *inside_query, _ROWS[1], ACCENT)
+    return ax
+
+
+def _still(ax: Axes) -> None:
+    for left, name in zip(_STEPS, ("window", "logits q·k", "weights", "weight × value"), strict=True):
+        words(ax, left + 1.5 * _CELL, 1.6, name, **_TITLE)
+    for left, name in ((_IMAGE, "image"), (_OUTPUT, "output")):
+        words(ax, left + 3 * _CELL, 4.6, name, **_TITLE)
+    cells(ax, (_IMAGE, _PICTURES), rearrange(_mechanism()[0], "c h w -> h w c"), _CELL, **_LOOK)
+    _four_steps(ax, _CORNER, _ROWS[0], _AT_CORNER)
+    _query_and_window(ax, *_CORNER, _AT_CORNER)
+    _from_step_to_step(ax, _ROWS[0])
+
+
+@cache
+def _mechanism() -> tuple[Tensor, ...]:
+    """The picture, and of each of its pixels: window, what of it is inside, logits, weights; and the output."""
     picture = _small_picture()
     windows, inside = gather_windows(picture[None], 3)[0], inside_image(6, 6, 3)
     logits = -4 * (windows - picture[..., None, None]).square().sum(dim=0)
     flat = rearrange(logits.masked_fill(~inside, -torch.inf), "h w kh kw -> h w (kh kw)")
     weights = rearrange(torch.softmax(flat, dim=-1), "h w (kh kw) -> h w kh kw", kh=3)
     output = einsum(weights, windows, "h w kh kw, c h w kh kw -> c h w")
-
-    figure = plt.figure(figsize=(6, 2.35), layout="none")
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, 60), ylim=(23.5, 0), aspect="equal")
-    ax.axis("off")
-    for left, name in zip(_STEPS, ("window", "logits q·k", "weights", "weight × value"), strict=True):
-        words(ax, left + 1.5 * _CELL, 1.6, name, **_TITLE)
-    for left, name in ((_IMAGE, "image"), (_OUTPUT, "output")):
-        words(ax, left + 3 * _CELL, 4.6, name, **_TITLE)
-    done = 6 * inside_query[0] + inside_query[1] if walking else 35
-    cells: dict[tuple[float, float], object] = {}  # left and top: colour
-    for n in range(36):
-        i, j = divmod(n, 6)
-        y = _PICTURES + _CELL * i
-        cells[_IMAGE + _CELL * j, y] = picture[:, i, j].tolist()
-        cells[_OUTPUT + _CELL * j, y] = output[:, i, j].tolist() if n <= done else "white"
-    for (i, j), top, colour in ((_CORNER, _ROWS[0], _AT_CORNER), (inside_query, _ROWS[1], ACCENT)):
-        _query_and_window(ax, i, j, top, colour)
-        cells |= _four_steps(ax, top, windows[:, i, j], logits[i, j], weights[i, j], inside[i, j])
-        outline(ax, (_STEPS[0] + _CELL, top + _CELL), _CELL, color=colour)
-        y = top + 1.5 * _CELL
-        for left, right in pairwise(_STEPS):
-            arrow(ax, (left + 3 * _CELL + 0.1, y), (right - 0.1, y), _INK, **_ARROW)
-        end = (_OUTPUT + _CELL * j, _PICTURES + _CELL * (i + 0.5))
-        outline(ax, (end[0], end[1] - _CELL / 2), _CELL, color=colour)
-        arrow(ax, (_STEPS[3] + 3 * _CELL + 0.3, y), end, colour, **_ARROW)
-        count = int(inside[i, j].sum())
-        place = {4: "at a corner", 6: "at an edge", 9: "inside"}[count]
-        note = f"{place}: {count} pixels share a weight of 1"
-        ax.text(_STEPS[0], top + 3 * _CELL + 1.3, note, ha="left", va="center", fontsize=7.5, color=colour)
-    # One artist for all cells: as many artists take twice the time, and there are many frames.
-    squares = [Rectangle(place, _CELL, _CELL) for place in cells]
-    ax.add_artist(PatchCollection(squares, facecolors=list(cells.values()), edgecolors=_EDGE, linewidths=0.5, zorder=0))
-    return ax
+    return picture, windows, inside, logits, weights, output
 
 
 def _small_picture() -> Float[Tensor, "3 6 6"]:
@@ -93,36 +91,50 @@ def _small_picture() -> Float[Tensor, "3 6 6"]:
     return (colours + shades).clamp(0, 1)
 
 
-def _query_and_window(ax: Axes, i: int, j: int, top: float, colour: str) -> None:
-    """Their frames on the image, and an arrow to the enlarged window, whose first row lies at `top`."""
+def _window_of(i: int, j: int) -> tuple[float, float, float, float]:
+    """Left, top, width and height of what lies inside the image."""
     a, b, c, d = max(i - 1, 0), min(i + 2, 6), max(j - 1, 0), min(j + 2, 6)
-    x, y = _IMAGE + _CELL * c, _PICTURES + _CELL * a
-    outline(ax, (x, y), _CELL * (d - c), _CELL * (b - a), color=colour)
+    return _IMAGE + _CELL * c, _PICTURES + _CELL * a, _CELL * (d - c), _CELL * (b - a)
+
+
+def _query_and_window(ax: Axes, i: int, j: int, colour: str) -> None:
+    """Their frames on the image."""
+    x, y, width, height = _window_of(i, j)
+    outline(ax, (x, y), width, height, color=colour)
     outline(ax, (_IMAGE + _CELL * j, _PICTURES + _CELL * i), _CELL, color=colour)
     middle = {"ha": "center", "va": "center", "fontsize": 7.5, "zorder": 5}
     shade = "white" if _SHAPE[i][j] == "." else "black"
     ax.text(_IMAGE + _CELL * (j + 0.5), _PICTURES + _CELL * (i + 0.5), "q", color=shade, **middle)
-    tail, head = (_IMAGE + _CELL * d, y + _CELL * (b - a) / 2), (_STEPS[0] - 0.3, top + 1.5 * _CELL)
-    arrow(ax, tail, head, colour, **_ARROW)
 
 
-def _four_steps(
-    ax: Axes,
-    top: float,
-    pixels: Float[Tensor, "3 3 3"],
-    logits: Float[Tensor, "3 3"],
-    weights: Float[Tensor, "3 3"],
-    inside: Bool[Tensor, "3 3"],
-) -> dict[tuple[float, float], object]:
-    """Numbers of logits and weights, and values as large as their weights; returns the cells that lie below."""
-    cells: dict[tuple[float, float], object] = {}
-    colours, end = plt.get_cmap(POSITIVE_MAP), float(weights.max())
+def _from_step_to_step(ax: Axes, top: float) -> None:
+    for left, right in pairwise(_STEPS):
+        y = top + 1.5 * _CELL
+        arrow(ax, (left + 3 * _CELL + 0.1, y), (right - 0.1, y), _INK, **_ARROW)
+
+
+def _way_in_and_out(ax: Axes, i: int, j: int, top: float, colour: str) -> None:
+    """Arrows to the enlarged window, whose first row lies at `top`, and from its last step to the framed output."""
+    x, y, width, height = _window_of(i, j)
+    middle = top + 1.5 * _CELL
+    arrow(ax, (x + width, y + height / 2), (_STEPS[0] - 0.3, middle), colour, **_ARROW)
+    end = (_OUTPUT + _CELL * j, _PICTURES + _CELL * (i + 0.5))
+    outline(ax, (end[0], end[1] - _CELL / 2), _CELL, color=colour)
+    arrow(ax, (_STEPS[3] + 3 * _CELL + 0.3, middle), end, colour, **_ARROW)
+
+
+def _four_steps(ax: Axes, query: tuple[int, int], top: float, colour: str) -> None:
+    """Cells, numbers of logits and weights, values as large as their weights, and a note."""
+    _, windows, *rest, _ = _mechanism()
+    pixels, (inside, logits, weights) = windows[(slice(None), *query)], (part[query] for part in rest)
+    end = float(weights.max())
+    shares, white = plt.get_cmap(POSITIVE_MAP)(weights.double().numpy() / end)[..., :3], np.ones((3, 3, 3))
+    for left, fill in zip(_STEPS, (rearrange(pixels, "c kh kw -> kh kw c"), white, shares, white), strict=True):
+        cells(ax, (left, top), np.where(inside[..., None], fill, to_rgb(NO_PIXEL)), _CELL, **_LOOK)
     middle = {"ha": "center", "va": "center", "fontsize": 6.2}
     for a, b in torch.cartesian_prod(torch.arange(3), torch.arange(3)).tolist():
         y, weight = top + _CELL * a, float(weights[a, b])
         xs = [left + _CELL * b for left in _STEPS]
-        fills = (pixels[:, a, b].tolist(), "white", colours(weight / end), "white") if inside[a, b] else (NO_PIXEL,) * 4
-        cells |= dict(zip(((x, y) for x in xs), fills, strict=True))
         if not inside[a, b]:
             continue
         said = f"{float(logits[a, b]):.1f}".replace("-0.0", "0.0")
@@ -132,4 +144,8 @@ def _four_steps(
         part = _CELL * min(1.0, 0.92 * (weight / end) ** 0.5)
         shift = (_CELL - part) / 2
         ax.add_artist(Rectangle((xs[3] + shift, y + shift), part, part, color=pixels[:, a, b].tolist(), lw=0))
-    return cells
+    outline(ax, (_STEPS[0] + _CELL, top + _CELL), _CELL, color=colour)
+    count = int(inside.sum())
+    place = {4: "at a corner", 6: "at an edge", 9: "inside"}[count]
+    note = f"{place}: {count} pixels share a weight of 1"
+    ax.text(_STEPS[0], top + 3 * _CELL + 1.3, note, ha="left", va="center", fontsize=7.5, color=colour)

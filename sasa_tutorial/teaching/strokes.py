@@ -2,6 +2,8 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from numpy.typing import ArrayLike
 
@@ -38,19 +40,26 @@ def cells(
     drawn: int | None = None,
     **options: object,
 ) -> None:
-    """Coloured cells row by row, the first at the corner; options are those of `Rectangle`.
+    """Coloured cells row by row, the first at the corner, as one artist; options are those of `PolyCollection`.
 
     Args:
         height: of a cell, by default its width; negative where the y axis points up, for rows run downwards.
         drawn: how many cells have their colours; those after them are empty.
     """
     height = width if height is None else height
-    style = {"edgecolor": "white", "linewidth": 0.5, "zorder": 2, **options}
-    empty = {"facecolor": "white", "edgecolor": QUIET, "linewidth": 0.5}
+    style = {"edgecolor": "white", "linewidth": 0.5, "zorder": 2, "joinstyle": "miter", **options}
     colours = np.asarray(colours)
-    for place, (i, j) in enumerate(np.ndindex(colours.shape[:2])):
-        look = {"facecolor": colours[i, j]} if drawn is None or place < drawn else empty
-        ax.add_artist(Rectangle((corner[0] + j * width, corner[1] + i * height), width, height, **style | look))
+    rows, cols = colours.shape[:2]
+    places = np.array(list(np.ndindex(rows, cols)))[:, None, ::-1]  # cell, corner, (x, y)
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    corners = np.array(corner) + (places + square) * (width, height)
+    faces = [to_rgba(colours[i, j]) for i, j in np.ndindex(rows, cols)]
+    if drawn is not None:
+        empty = max(0, len(faces) - drawn)
+        faces[drawn:] = ["white"] * empty
+        style["edgecolor"] = [style["edgecolor"]] * drawn + [QUIET] * empty
+        style["linewidth"] = [style["linewidth"]] * drawn + [0.5] * empty
+    ax.add_artist(PolyCollection(corners, facecolor=faces, **style))
 
 
 def border(ax: Axes) -> None:
