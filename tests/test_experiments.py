@@ -197,7 +197,7 @@ def test_times_of_two_devices_are_not_averaged():
 
 # Differences and what may be said of them
 
-SPREAD = SeedSpread(sigma=0.5, freedom=14, networks=7, correlation=None, reruns=None)
+SPREAD = SeedSpread(sigma=0.5, freedom=14, networks=7, correlation=None)
 
 
 def test_a_difference_is_measured_in_the_pooled_spread_of_a_seed():
@@ -219,13 +219,13 @@ def test_single_seeds_are_not_compared(ours, theirs):
 
 
 def test_without_a_spread_nothing_is_compared():
-    nothing = SeedSpread(sigma=None, freedom=0, networks=0, correlation=None, reruns=None)
+    nothing = SeedSpread(sigma=None, freedom=0, networks=0, correlation=None)
     assert difference([70.0, 70.0], [71.0, 71.0], nothing) is None
     equal = seed_spread(recorded(LESSONS["convolution"], {0: 70.0, 1: 70.0}), "full")
     assert difference([70.0, 70.0], [71.0, 71.0], equal) is None, "equal runs leave no spread to measure with"
 
 
-def test_the_spread_is_pooled_over_networks_and_reruns_count_apart():
+def test_the_spread_is_pooled_over_networks_and_a_rerun_is_no_seed():
     records = [
         *recorded(LESSONS["convolution"], {0: 70.0, 1: 72.0}),  # variance 2, one degree
         *recorded(LESSONS["local attention"], {0: 60.0, 1: 61.0, 2: 62.0}),  # variance 1, two degrees
@@ -235,7 +235,6 @@ def test_the_spread_is_pooled_over_networks_and_reruns_count_apart():
     ]
     found = seed_spread(records, "full")
     assert found.sigma == pytest.approx(math.sqrt((2 + 2 * 1) / 3)) and (found.freedom, found.networks) == (3, 2)
-    assert found.reruns == pytest.approx(math.sqrt(0.5))
     assert found.correlation == pytest.approx(1.0), "seed 1 is the luckier one in both"
 
 

@@ -37,7 +37,6 @@ class SeedSpread:
     freedom: int  # degrees of freedom of that
     networks: int  # with two seeds or more
     correlation: float | None  # of two networks over the same seeds, on average over all pairs
-    reruns: float | None  # standard deviation of runs with the same seed, pooled; None where none was run twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +79,15 @@ class Comparison:
 
 
 def seed_spread(records: Iterable[Record], profile: str, metric: str = METRIC) -> SeedSpread:
-    """What a seed is worth under a profile: over all its networks, planned or not."""
-    runs: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """What a seed is worth under a profile: over all its networks, planned or not. Of two runs of a seed the last."""
+    runs: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for record in records:
         if record.profile == profile and record.status == "finished":
             settings = record.model, json.dumps(record.config, sort_keys=True)
-            runs[settings][record.seed].append(getattr(record, metric))
-    last = [{seed: values[-1] for seed, values in by_seed.items()} for by_seed in runs.values()]
-    several = [by_seed for by_seed in last if len(by_seed) > 1]
+            runs[settings][record.seed] = getattr(record, metric)
+    several = [by_seed for by_seed in runs.values() if len(by_seed) > 1]
     sigma, freedom = pooled_deviation([list(by_seed.values()) for by_seed in several])
-    again = [values for by_seed in runs.values() for values in by_seed.values() if len(values) > 1]
-    return SeedSpread(
-        sigma=sigma,
-        freedom=freedom,
-        networks=len(several),
-        correlation=_correlation(several),
-        reruns=pooled_deviation(again)[0],
-    )
+    return SeedSpread(sigma=sigma, freedom=freedom, networks=len(several), correlation=_correlation(several))
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
