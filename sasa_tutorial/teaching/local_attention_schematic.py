@@ -128,7 +128,7 @@ def _four_steps(ax: Axes, query: tuple[int, int], top: float, colour: str) -> No
     _, windows, *rest, _ = _mechanism()
     pixels, (inside, logits, weights) = windows[(slice(None), *query)], (part[query] for part in rest)
     end = float(weights.max())
-    shares, white = plt.get_cmap(POSITIVE_MAP)(weights.double().numpy() / end)[..., :3], np.ones((3, 3, 3))
+    shares, white = plt.get_cmap(POSITIVE_MAP)(weights.numpy().astype(float) / end)[..., :3], np.ones((3, 3, 3))
     for left, fill in zip(_STEPS, (rearrange(pixels, "c kh kw -> kh kw c"), white, shares, white), strict=True):
         cells(ax, (left, top), np.where(inside[..., None], fill, to_rgb(NO_PIXEL)), _CELL, **_LOOK)
     middle = {"ha": "center", "va": "center", "fontsize": 6.2}
