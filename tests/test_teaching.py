@@ -958,7 +958,7 @@ STANDING = {  # left, top, right and bottom of what does not move, in pixels
     ),
     teaching.local_attention_schematic: (
         *((4, 59, 136, 187), (156, 32, 216, 96), (233, 32, 293, 96), (310, 32, 370, 96), (387, 32, 455, 96)),
-        *((167, 10, 208, 20), (240, 10, 291, 22), (320, 10, 363, 22), (376, 10, 461, 22), (51, 40, 85, 51)),
+        *((167, 10, 208, 20), (250, 10, 279, 22), (320, 10, 363, 22), (376, 10, 461, 22), (51, 40, 85, 51)),
         *((514, 40, 551, 51), (156, 103, 350, 113)),
     ),
     teaching.relative_offsets_schematic: (
@@ -1262,7 +1262,7 @@ def test_the_schematic_of_local_attention_fits_and_its_weights_share_one(monkeyp
     ax = in_one_piece(monkeypatch, teaching.local_attention_schematic)
     assert tuple(ax.figure.get_size_inches()) <= (6, 3)
     words = [text.get_text() for text in ax.texts]
-    assert {"window", "logits q·k", "weights", "weight × value", "output"} <= set(words)
+    assert {"window", "logits", "weights", "weight × value", "output"} <= set(words)
     assert any("9 pixels" in word for word in words) and any("4 pixels" in word for word in words)
     weights = [float(word) for word in words if word.startswith(".")]
     assert len(weights) == 4 + 9  # the corner first

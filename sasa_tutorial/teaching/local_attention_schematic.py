@@ -62,7 +62,7 @@ def local_attention_schematic(frame: int = 0) -> Axes:
 
 
 def _still(ax: Axes) -> None:
-    for left, name in zip(_STEPS, ("window", "logits q·k", "weights", "weight × value"), strict=True):
+    for left, name in zip(_STEPS, ("window", "logits", "weights", "weight × value"), strict=True):
         words(ax, left + 1.5 * _CELL, 1.6, name, **_TITLE)
     for left, name in ((_IMAGE, "image"), (_OUTPUT, "output")):
         words(ax, left + 3 * _CELL, 4.6, name, **_TITLE)
