@@ -51,7 +51,8 @@ format: setup  ## Format code and notebooks, mend what can be mended
 
 notebooks: setup  ## Execute the notebooks in place and clean them, before a commit
 	$(BIN)/ruff format notebooks
-	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --coalesce-streams --execute --inplace $(NOTEBOOKS)
+	$(HEADLESS) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS)
+	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace $(NOTEBOOKS)  # in one call, that comes before executing
 	$(BIN)/$(CLEAN_NOTEBOOK) $(NOTEBOOKS)
 
 results: setup  ## Bring the tables of results in README.md and data/README.md up to date

@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 
@@ -431,3 +432,13 @@ def test_links_of_a_page_lead_to_pages_and_files(series):
     assert links == ["index.html", "06_last.html#a", Path(os.path.relpath(folder.parent, out)).as_posix()]
     assert "w[i](x)" in page.text
     assert "require.min.js" not in (out / "01_good.html").read_text()
+
+
+def test_a_page_shows_what_a_cell_printed_in_pieces_without_gaps(series, tmp_path):
+    folder, out, _, _ = series
+    notebook = nbformat.read(out / "01_good.ipynb", as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"piece {n}\n") for n in range(3)]
+    nbformat.write(notebook, tmp_path / "01_good.ipynb")
+    page = render(find_notebooks(folder)[0], tmp_path / "01_good.ipynb").read_text()
+    assert "<pre>piece 0\npiece 1\npiece 2\n</pre>" in page

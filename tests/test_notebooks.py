@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import statistics
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -125,6 +126,8 @@ def test_it_was_executed_once_from_top_to_bottom(notebook):
 
 def test_outputs_are_clean(notebook):
     for cell in code(notebook):
+        names = [output.get("name") for output in cell.outputs]
+        assert not any(a and a == b for a, b in pairwise(names)), f"{cell.id}: printed in pieces, shown with gaps"
         for output in cell.outputs:
             assert output.output_type != "error", cell.id
             assert output.get("name") != "stderr", cell.id

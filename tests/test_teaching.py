@@ -1049,6 +1049,17 @@ def test_the_network_of_the_loop_costs_what_the_ledger_counts():
     assert teaching.NETWORK_FRAMES == 18
 
 
+def test_the_places_to_stride_are_as_tall_as_their_images_and_the_printed_count_is_bold():
+    counted = {"attend, then pool": 6.97, "pool, then attend": 6.12, "pool after the block": 9.74}
+    ax = teaching.places_to_stride(counted, 7.0)
+    bold = [text.get_text() for text in ax.texts if text.get_weight() == "bold"]
+    assert bold == ["attend, then pool", "6.97 GFLOPs"]
+    # Four steps a row; three of them are boxes, the pool is a polygon that halves both sides.
+    heights = [patch.get_height() for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert heights == [5.6, 5.6, 2.8, 5.6, 2.8, 2.8, 5.6, 5.6, 5.6]
+    plt.close("all")
+
+
 def test_kernels_lie_with_their_numbers_on_what_they_make_of_a_photograph():
     photo = teaching.photograph(16, "coffee_cup")
     axes = teaching.kernels_on_a_photograph(
@@ -1221,12 +1232,15 @@ def test_a_pixel_fades_as_the_share_of_a_matrix_falls():
     assert torch.allclose(drawn(second)[1::2].float(), colours[1::2], atol=1e-6) and (drawn(second)[::2] == 1).all()
 
 
-def test_shares_of_a_stem_are_drawn_on_a_scale_to_one():
-    for ax, wanted in (
-        (teaching.mixture_shares(shares := softmax(4, 2, 2, over=1))[1], shares[1]),
-        (teaching.shares_over_image({"block": (share := torch.rand(8, 9))})[0], share),
-    ):
-        assert torch.allclose(drawn(ax), wanted, atol=0.0051) and ax.images[0].get_clim() == (0, 1)
+def test_shares_of_a_stem_are_drawn_on_a_scale_to_one_and_those_over_an_image_to_the_largest():
+    shares, over_image = softmax(4, 2, 2, over=1), {"block": torch.rand(8, 9), "image": torch.rand(8, 9) / 2}
+    drawings = [(teaching.mixture_shares(shares)[1], shares[1], 1.0)]
+    largest = over_image["block"].max().item()
+    axes = teaching.shares_over_image(over_image)
+    drawings += [(ax, share, largest) for ax, share in zip(axes, over_image.values(), strict=True)]
+    for ax, wanted, limit in drawings:
+        assert torch.allclose(drawn(ax), wanted, atol=0.0051)
+        assert ax.images[0].get_clim() == (0, pytest.approx(limit))
 
 
 def test_heads_that_read_themselves_or_the_opposite_pixel_show_it():

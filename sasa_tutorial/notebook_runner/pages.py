@@ -31,13 +31,16 @@ def render(notebook: Notebook, executed: Path) -> Path:
     """
     import nbformat
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     from sasa_tutorial.notebook_runner.reading import FOLDED, made_ready
 
     content = nbformat.read(executed, as_version=4)
     content = made_ready(content, lambda link: _from_page(link, notebook.path, executed.parent))
     resources = {"metadata": {"name": notebook.title}, "folded": FOLDED, "mathjax": SCRIPT}
-    page, _ = HTMLExporter(raw_template=_template("notebook")).from_notebook_node(content, resources=resources)
+    whole = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})  # what a cell prints in pieces has no gaps
+    exporter = HTMLExporter(raw_template=_template("notebook"), config=whole)
+    page, _ = exporter.from_notebook_node(content, resources=resources)
     copy_mathjax(executed.parent)
     path = executed.with_suffix(".html")
     write_whole(path, page)

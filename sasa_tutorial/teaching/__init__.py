@@ -60,14 +60,13 @@ from sasa_tutorial.teaching.hunt import bug_named, check_identity, score, surviv
 from sasa_tutorial.teaching.local_attention_figures import logits_and_weights, same_neighbours
 from sasa_tutorial.teaching.local_attention_schematic import LOCAL_ATTENTION_FRAMES, local_attention_schematic
 from sasa_tutorial.teaching.network_figures import (
-    NETWORK_FRAMES,
     cost_and_accuracy,
     cost_of_groups,
     growth,
     matches_over_constants,
-    network_schematic,
     printed_and_counted,
 )
+from sasa_tutorial.teaching.network_schematic import NETWORK_FRAMES, network_schematic, places_to_stride
 from sasa_tutorial.teaching.overview_figures import accuracy_bars, predictions, series_map
 from sasa_tutorial.teaching.paying_off import learn, share_right
 from sasa_tutorial.teaching.photograph import best_guesses, entering, photograph

@@ -87,10 +87,10 @@ def ablation_schematic(with_part: Sequence[float], without: Sequence[float], luc
         colour = MECHANISM_COLOURS[name]
         ax.plot([place(run) for run in runs], [y] * len(runs), "o", color=colour, markersize=6, alpha=0.75)
         mean = statistics.mean(runs)
-        ax.plot(place(mean), y, "D", color="black", markersize=6)
         above = runs is with_part
-        height, side = (y - 13, "bottom") if above else (y + 13, "top")
-        ax.text(place(mean), height, f"{mean:.1f} %", ha="center", va=side, fontsize=8)
+        out, side = (-1, "bottom") if above else (1, "top")
+        ax.plot(place(mean), y + 13 * out, "D", color="black", markersize=6)  # beside its runs, so that none is hidden
+        ax.text(place(mean), y + 22 * out, f"{mean:.1f} %", ha="center", va=side, fontsize=8)
         ax.plot([place(mean)] * 2, [y + 7 if above else y - 7, 115], ":", color=QUIET, linewidth=1)
     ends = [place(statistics.mean(runs)) for runs in (without, with_part)]
     ax.annotate("", (ends[1], 115), (ends[0], 115), arrowprops={"arrowstyle": "<->", "color": ACCENT, "linewidth": 1.6})

@@ -235,10 +235,11 @@ def mixture_shares(shares: Float[Tensor, "m p q"]) -> list[Axes]:
 
 
 def shares_over_image(shares: Mapping[str, Float[Tensor, "h w"]]) -> list[Axes]:
-    """The share of one value matrix at every pixel of an image, for several ways to count places; one scale, 0 to 1."""
+    """The share of one value matrix at every pixel of an image, for several ways to count places; one scale, from 0."""
     figure, axes = plt.subplots(1, len(shares), figsize=(6, 2.6), squeeze=False)
+    largest = max(float(share.max()) for share in shares.values())
     for ax, (name, share) in zip(axes[0], shares.items(), strict=True):
-        matrix(share, signed=False, limit=1, rows="h (pixels)", cols="w (pixels)", title=name, ax=ax)
+        matrix(share, signed=False, limit=largest, rows="h (pixels)", cols="w (pixels)", title=name, ax=ax)
     figure.colorbar(axes[0, -1].images[0], ax=list(axes[0]), label="share of one matrix")
     return list(axes[0])
 

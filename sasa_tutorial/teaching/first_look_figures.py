@@ -125,8 +125,9 @@ def lesson_accuracies(rows: Sequence[Row]) -> Axes:
     ax = plt.subplots(figsize=(6, 0.75 + 0.31 * len(rows)))[1]
     for place, row in enumerate(rows):
         runs, mean, name = row.values("test_top1"), row.mean("test_top1"), row.entry.model
-        ax.plot(runs, [place] * len(runs), "o", color=MECHANISM_COLOURS[name], markersize=4, alpha=0.45)
-        ax.plot(mean, place, "D", color=MECHANISM_COLOURS[name], markersize=7, markeredgecolor="white")
+        # One above the other, so that the mean hides no run.
+        ax.plot(runs, [place + 0.2] * len(runs), "o", color=MECHANISM_COLOURS[name], markersize=4, alpha=0.6)
+        ax.plot(mean, place - 0.15, "D", color=MECHANISM_COLOURS[name], markersize=6, markeredgecolor="white")
         params, flops = row.records[0].params / 1e6, row.records[0].flops_per_image / 1e6
         cells = (f"{mean:.1f} %", f"{row.n}", f"{params:.2f} M", f"{flops:.0f} M")
         _beside(ax, place, cells, "black")

@@ -9,108 +9,12 @@ import matplotlib.pyplot as plt
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
-from sasa_tutorial.teaching.strokes import arrow
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, POSITIVE_MAP, QUIET
 
 _MARKERS = "os^Dv"
-
-
-_BLOCKS = (3, 4, 6, 3)  # of ResNet-50, in its four groups
-_CONVOLUTIONAL = (25.557, 8.178)  # its millions of parameters and GFLOPs, as `ledger.count` gives them
-NETWORK_FRAMES = sum(_BLOCKS) + 2  # none, one, two … all; and all of them comes first too
-
-
-def network_schematic(frame: int = 0) -> Axes:
-    """ResNet-50 whose 3x3 convolutions become attention, block after block; below it one block, and what all cost.
-
-    Args:
-        frame: 0 to NETWORK_FRAMES - 1, for `teaching.show_loop`. In frame n, the first n - 1 blocks attend; in frame 0,
-            which stands for the whole, all of them do.
-    """
-    attending = frame - 1 if frame else sum(_BLOCKS)
-    ax = plt.figure(figsize=(6, 3), layout="none").add_axes((0, 0, 1, 1))  # one unit is a tenth of an inch
-    ax.set(xlim=(0, 60), ylim=(30, 0))
-    ax.axis("off")
-    small, name = {"fontsize": 7.5, "color": "#444444", "ha": "center"}, {"fontsize": 8.5, "ha": "center"}
-    convolution, attention = (MECHANISM_COLOURS[kind] for kind in ("convolution", "relative_offsets"))
-    _box(ax, (0.8, 2), (5, 6), "stem", QUIET)
-    left, middle, seen, opened = 7.6, 5.0, 0, 0.0
-    for group, blocks in enumerate(_BLOCKS, 1):
-        height = 9 - 1.5 * group
-        for block in range(blocks):
-            seen += 1
-            x = left + 1.9 * block
-            colour = attention if seen <= attending else convolution
-            ax.add_artist(Rectangle((x, middle - height / 2), 1.5, height, facecolor=colour, edgecolor="none"))
-            if seen == max(attending, 1):
-                opened, bottom = x, middle + height / 2
-                frame_around = {"fill": False, "edgecolor": ACCENT, "linewidth": 2}
-                ax.add_artist(Rectangle((x - 0.2, middle - height / 2 - 0.2), 1.9, height + 0.4, **frame_around))
-        centre = left + 0.95 * blocks - 0.2
-        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-        ax.text(centre, 10.4, f"group {group}", weight="bold", bbox=white, **name)
-        ax.text(centre, 12, f"{64 * 2 ** (group - 1)} channels, {56 // 2 ** (group - 1)}²", bbox=white, **small)
-        left += 1.9 * blocks + (4.7 if group < 4 else 2)
-    _box(ax, (left - 0.2, 2.5), (5.4, 5), "classes", QUIET)
-    for corner, end in ((opened - 0.2, 3), (opened + 1.7, 57)):
-        line = Line2D([corner, end], [bottom + 0.2, 14], color=ACCENT, linewidth=0.8, alpha=0.6, zorder=0)
-        ax.add_artist(line)
-    _opened_block(ax, attending=attending > 0, small=small, name=name)
-    _cost_bars(ax, attending)
-    return ax
-
-
-def _opened_block(ax: Axes, *, attending: bool, small: Mapping, name: Mapping) -> None:
-    ax.add_artist(Rectangle((3, 14), 54, 9, facecolor="white", edgecolor=ACCENT, linewidth=1.2))
-    _box(ax, (8, 16.6), (7.5, 5), "1x1\n4c → c", QUIET)
-    colours = MECHANISM_COLOURS["convolution"], MECHANISM_COLOURS["relative_offsets"]
-    _box(ax, (20, 16.2), (19, 2.7), "3x3 convolution", colours[0], filled=not attending)
-    _box(ax, (20, 19.5), (19, 2.7), "7x7 attention", colours[1], filled=attending)
-    _box(ax, (43.5, 16.6), (7.5, 5), "1x1\nc → 4c", QUIET)
-    for start, end in ((4, 8), (15.5, 20), (39, 43.5), (51, 56.5)):
-        arrow(ax, (start, 19.1), (end, 19.1), QUIET, mutation_scale=9, linewidth=1.2, shrinkA=0, shrinkB=0)
-    ax.add_artist(Line2D([5.3, 5.3, 53.3, 53.3], [19.1, 15.3, 15.3, 19.1], color=QUIET, linewidth=1.2))
-    ax.text(29.5, 15.7, "shortcut", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, **small)
-    ax.text(53.3, 19.1, "+", va="center", bbox={"facecolor": "white", "edgecolor": QUIET, "boxstyle": "circle"}, **name)
-
-
-def _cost_bars(ax: Axes, attending: int) -> None:
-    colour = MECHANISM_COLOURS["relative_offsets" if attending else "convolution"]
-    now = _cost_of_attending(attending)
-    for y, value, start, what in zip((24.4, 27.4), now, _CONVOLUTIONAL, ("M parameters", "GFLOPs"), strict=True):
-        full, of_all = 33, f" of {start:.1f}" if attending else ""
-        ax.add_artist(Rectangle((3, y), full, 1.9, fill=False, edgecolor=QUIET, linewidth=0.8))
-        ax.add_artist(Rectangle((3, y), full * value / start, 1.9, facecolor=colour, edgecolor="none"))
-        ax.text(37.5, y + 1, f"{value:.1f}{of_all} {what}", va="center", fontsize=9, weight="bold", color=colour)
-
-
-def _cost_of_attending(blocks: int) -> tuple[float, float]:
-    """Millions of parameters and GFLOPs of ResNet-50 whose first so many blocks attend, counted as the paper counts.
-
-    An attention layer has a product q . r for every cell of its 7x7 window, and attends before it pools.
-    """
-    params, flops = _CONVOLUTIONAL
-    sizes = [(group, block) for group, count in enumerate(_BLOCKS) for block in range(count)]
-    for group, block in sizes[:blocks]:
-        c, pixels = 64 * 2**group, (56 // 2**group) ** 2
-        params -= (6 * c**2 - 7 * c / 8) / 1e6
-        attends_at = 4 * pixels if group and not block else pixels
-        flops += 2 * (attends_at * (3 * c**2 + 3 * 49 * c) - pixels * 9 * c**2) / 1e9
-    return params, flops
-
-
-def _box(
-    ax: Axes, corner: tuple[float, float], size: tuple[float, float], words: str, colour: str, *, filled: bool = False
-) -> None:
-    style = {"boxstyle": "round,pad=0,rounding_size=0.6", "edgecolor": colour, "linewidth": 1.5}
-    ax.add_artist(FancyBboxPatch(corner, *size, facecolor=colour if filled else "white", **style))
-    place = corner[0] + size[0] / 2, corner[1] + size[1] / 2
-    ax.text(*place, words, ha="center", va="center", fontsize=8.5, color="white" if filled else "black")
 
 
 def printed_and_counted(
