@@ -238,6 +238,17 @@ def test_the_spread_is_pooled_over_networks_and_a_rerun_is_no_seed():
     assert found.correlation == pytest.approx(1.0), "seed 1 is the luckier one in both"
 
 
+def test_the_spread_is_over_the_runs_that_a_row_shows():
+    """The GPU has more seeds; the CPU's run of seed 1 stands last in the file, and counts nowhere."""
+    entry = LESSONS["convolution"]
+    records = [
+        *recorded(entry, {0: 70.0, 1: 72.0, 2: 74.0}, device="GPU"),
+        *recorded(entry, {1: 99.0}, device="CPU"),
+    ]
+    assert seed_spread(records, "full").sigma == pytest.approx(2.0)
+    assert row_of(entry, "full", records).values("test_top1") == [70.0, 72.0, 74.0]
+
+
 def test_lucky_seeds_are_a_correlation():
     records = [
         *recorded(LESSONS["convolution"], {0: 70.0, 1: 71.0, 2: 72.0}),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sasa_tutorial.experiments.results import Row, row_of
+from sasa_tutorial.experiments.results import Row, row_of, run_of_each_seed
 from sasa_tutorial.experiments.studies import STUDIES
 from sasa_tutorial.experiments.study import Entry, Study
 from sasa_tutorial.training.profiles import PROFILES
@@ -79,13 +79,13 @@ class Comparison:
 
 
 def seed_spread(records: Iterable[Record], profile: str, metric: str = METRIC) -> SeedSpread:
-    """What a seed is worth under a profile: over all its networks, planned or not. Of two runs of a seed the last."""
-    runs: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    """What a seed is worth under a profile: over all its networks, planned or not, each seed once, as in its row."""
+    runs: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        if record.profile == profile and record.status == "finished":
-            settings = record.model, json.dumps(record.config, sort_keys=True)
-            runs[settings][record.seed] = getattr(record, metric)
-    several = [by_seed for by_seed in runs.values() if len(by_seed) > 1]
+        if record.profile == profile:
+            runs[record.model, json.dumps(record.config, sort_keys=True)].append(record)
+    of_seeds = [{run.seed: getattr(run, metric) for run in run_of_each_seed(same)} for same in runs.values()]
+    several = [by_seed for by_seed in of_seeds if len(by_seed) > 1]
     sigma, freedom = pooled_deviation([list(by_seed.values()) for by_seed in several])
     return SeedSpread(sigma=sigma, freedom=freedom, networks=len(several), correlation=_correlation(several))
 

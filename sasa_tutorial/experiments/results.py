@@ -58,14 +58,33 @@ class Row:
 
 
 def row_of(entry: Entry, profile: str, records: Iterable[Record]) -> Row:
-    """What the records say about one network, each seed once.
+    """What the records say about one network, each seed once, as `run_of_each_seed` has it.
 
-    Where a seed was run twice on a device, the last run counts; where it was run on two, that on the device of most
-    seeds: rows are compared, and on another device the same seed is another run. A run that diverged stays told, also
-    where another device carried its seed to the end.
+    A run that diverged stays told, also where another device carried its seed to the end.
     """
     plan = entry.plan(PROFILES[profile], seed=0)
     last = {(record.device, record.seed): record for record in records if plan.same_settings(record)}
+    finished = [record for record in last.values() if record.status == "finished"]
+    timed: dict[str, list[float]] = {record.device: [] for record in finished}
+    for record in finished:
+        if record.train_seconds:
+            timed[record.device].append(record.train_seconds)
+    return Row(
+        entry=entry,
+        profile=profile,
+        records=tuple(run_of_each_seed(last.values())),
+        diverged=len(last) - len(finished),
+        seconds={device: statistics.mean(times) for device, times in timed.items() if times},
+    )
+
+
+def run_of_each_seed(records: Iterable[Record]) -> list[Record]:
+    """The runs of one network that count: one finished run of each seed, in the order of the seeds.
+
+    Where a seed was run twice on a device, the last run counts; where it was run on two, that on the device of most
+    seeds: networks are compared, and on another device the same seed is another run.
+    """
+    last = {(record.device, record.seed): record for record in records}
     finished = [record for record in last.values() if record.status == "finished"]
     seeds_on = Counter(record.device for record in last.values())
     # Of several devices with as many seeds, the one that was used last: `last` is in the order of the records.
@@ -73,11 +92,7 @@ def row_of(entry: Entry, profile: str, records: Iterable[Record]) -> Row:
     chosen: dict[int, Record] = {}
     for record in sorted(finished, key=lambda record: (seeds_on[record.device], order.index(record.device))):
         chosen[record.seed] = record
-    in_order = tuple(chosen[seed] for seed in sorted(chosen))
-    timed = {device: [r.train_seconds for r in finished if r.device == device and r.train_seconds] for device in order}
-    seconds = {device: statistics.mean(times) for device, times in timed.items() if times}
-    lost = len(last) - len(finished)
-    return Row(entry=entry, profile=profile, records=in_order, diverged=lost, seconds=seconds)
+    return [chosen[seed] for seed in sorted(chosen)]
 
 
 def lesson_rows(records: Iterable[Record], mechanisms: Sequence[str] = ()) -> list[Row]:
