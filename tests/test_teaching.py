@@ -335,7 +335,7 @@ def test_dots_of_layers_lie_at_their_multiple_of_the_convolution():
 
 def test_every_factor_but_the_size_has_a_panel_with_its_exponents():
     panels = growth_of_time(MEASURED)
-    assert [ax.get_xlabel() for ax in panels] == ["images", "window k"]
+    assert [ax.get_xlabel() for ax in panels] == ["images a batch", "window k"]
     for ax, values in zip(panels, ((8, 16), (3, 5, 7, 9, 11)), strict=True):
         assert sorted(texts(ax)) == ["0.0", "1.5", "2.0"]
         for text in ax.texts:  # stands at the end of its own line

@@ -11,7 +11,7 @@ from sasa_tutorial.teaching.style import MECHANISM_COLOURS, QUIET
 
 CROWDED = 1.25  # ratio of two values on an axis
 LINE_HEIGHT = 10.5  # of a label, in points
-_FACTORS = {"batch": "images", "channels": "channels", "kernel_size": "window k", "heads": "heads"}
+_FACTORS = {"batch": "images a batch", "channels": "channels", "kernel_size": "window k", "heads": "heads"}
 _CURVES = {
     # name in the document: mechanism, line, label
     "convolution 3x3": ("convolution", "s-", "3x3 convolution"),
