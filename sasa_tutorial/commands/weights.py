@@ -33,6 +33,7 @@ def weights(model: str | None, learned: bool, profile: str, seed: int) -> None:
                 click.echo(
                     f"{name}, {table.parameter}: correlation with its start {table.correlation:.2f}, "
                     f"norm {table.growth:.2f} of it"
+                    + ("" if table.moved > 0.99 else f" ({table.moved:.0%} of its numbers: the others never moved)")
                 )
         return
     entries = published_weights().values()

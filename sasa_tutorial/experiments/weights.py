@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
+from torch import Tensor, nn
 
 from sasa_tutorial.errors import TutorialError
 from sasa_tutorial.files import read_checked
@@ -21,6 +22,8 @@ from sasa_tutorial.training.plan import Plan
 from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.recipe import parameter_kinds, start_tables
 from sasa_tutorial.training.records import Record, committed_records, read_records
+
+FLOAT16_STEP = 2.0**-10  # rounding to float16 changes no number by a larger part of itself
 
 
 class WeightsError(TutorialError):
@@ -146,12 +149,16 @@ def starting_network(name: str) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTable:
-    """What training made of a position table, a memory or an embedding of a published network."""
+    """What training made of a position table, a memory or an embedding of a published network.
+
+    Numbers that never moved are left out: the vectors of offsets that no map of the network is large enough to have.
+    """
 
     network: str
     parameter: str
-    correlation: float  # of its numbers with those it began with; 1: nothing was learned but a scale
-    growth: float  # its norm over the norm it began with
+    moved: float  # the share of its numbers that moved
+    correlation: float  # of those with what they began with; 1: nothing was learned but a scale
+    growth: float  # their norm over the norm they began with
 
 
 def learned_tables(name: str) -> list[LearnedTable]:
@@ -166,11 +173,22 @@ def learned_tables(name: str) -> list[LearnedTable]:
     found = []
     for parameter, kind in parameter_kinds(network).items():
         if kind == "table":
-            start, end = before[parameter].flatten(), after[parameter].flatten()
-            correlation = torch.corrcoef(torch.stack((start, end)))[0, 1].item()
-            growth = (end.norm() / start.norm()).item()
-            found.append(LearnedTable(network=name, parameter=parameter, correlation=correlation, growth=growth))
+            found.append(_learned(name, parameter, before[parameter].flatten(), after[parameter].flatten()))
     return found
+
+
+def _learned(network: str, parameter: str, start: Float[Tensor, " n"], end: Float[Tensor, " n"]) -> LearnedTable:
+    moved = (end - start).abs() > FLOAT16_STEP * start.abs()
+    if not moved.any():
+        return LearnedTable(network=network, parameter=parameter, moved=0.0, correlation=1.0, growth=1.0)
+    start, end = start[moved], end[moved]
+    return LearnedTable(
+        network=network,
+        parameter=parameter,
+        moved=moved.double().mean().item(),
+        correlation=torch.corrcoef(torch.stack((start, end)))[0, 1].item(),
+        growth=(end.norm() / start.norm()).item(),
+    )
 
 
 def _entry(name: str) -> PublishedWeights:
