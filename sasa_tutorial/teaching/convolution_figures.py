@@ -135,9 +135,9 @@ def windows_times_weights(
     _, axes = plt.subplots(1, 3, figsize=(5, 3), gridspec_kw=grid)
     inside = r"$c_{in} \cdot kh \cdot kw$"
     for ax, values, title, vertical, horizontal in (
-        (axes[0], rows, "windows", "n = h · w", inside),
+        (axes[0], rows, "windows", "h · w", inside),
         (axes[1], columns, "× weights", inside, "$c_{out}$"),
-        (axes[2], product, "= outputs", "n = h · w", "$c_{out}$"),
+        (axes[2], product, "= outputs", "h · w", "$c_{out}$"),
     ):
         matrix(values, rows=vertical, cols=horizontal, ax=ax)
         ax.set_title(f"{title}\n{values.shape[0]} x {values.shape[1]}", fontsize=9)
