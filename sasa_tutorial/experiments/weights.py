@@ -185,7 +185,7 @@ def _learned(network: str, parameter: str, start: Float[Tensor, " n"], end: Floa
     return LearnedTable(
         network=network,
         parameter=parameter,
-        moved=moved.double().mean().item(),
+        moved=moved.float().mean().item(),
         correlation=torch.corrcoef(torch.stack((start, end)))[0, 1].item(),
         growth=(end.norm() / start.norm()).item(),
     )
