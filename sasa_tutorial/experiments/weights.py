@@ -23,8 +23,6 @@ from sasa_tutorial.training.profiles import PROFILES
 from sasa_tutorial.training.recipe import parameter_kinds, start_tables
 from sasa_tutorial.training.records import Record, committed_records, read_records
 
-FLOAT16_STEP = 2.0**-10  # rounding to float16 changes no number by a larger part of itself
-
 
 class WeightsError(TutorialError):
     """Trained weights that cannot be used or made: which, what was expected, and how to mend it."""
@@ -178,7 +176,8 @@ def learned_tables(name: str) -> list[LearnedTable]:
 
 
 def _learned(network: str, parameter: str, start: Float[Tensor, " n"], end: Float[Tensor, " n"]) -> LearnedTable:
-    moved = (end - start).abs() > FLOAT16_STEP * start.abs()
+    half = torch.finfo(torch.float16)  # what rounding alone may change: a part of a number, or of the least normal one
+    moved = (end - start).abs() > half.eps * start.abs().clamp(min=half.smallest_normal)
     if not moved.any():
         return LearnedTable(network=network, parameter=parameter, moved=0.0, correlation=1.0, growth=1.0)
     start, end = start[moved], end[moved]
