@@ -18,7 +18,7 @@ from sasa_tutorial.training.profiles import PROFILES
 STUDIES = ("positions", "logits")  # 4 networks, 3 seeds
 # Children of a process that has imported everything and computed nothing: they start at once, and with whole threads.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["sasa_tutorial.experiments", "safetensors.torch"])
+CONTEXT.set_forkserver_preload(["sasa_tutorial.experiments", "safetensors.torch", "torch._dynamo"])
 
 
 def tiny() -> None:
