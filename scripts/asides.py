@@ -156,7 +156,7 @@ def self_attention_with_a_hidden_layer(nb: SimpleNamespace) -> Iterator[str]:
         yield percent(*(teams_right(nb, "hidden", nb.changing, seed, steps) for seed in range(3)))
 
 
-@aside("08", "plane-read", "Without these exceptions 21 or 22 come out", after="plane")
+@aside("08", "plane-read", "Without either of them 22 come out, without both 21", after="plane")
 def rule_without_exceptions(nb: SimpleNamespace) -> Iterator[str]:
     per_norm, per_logit = nb.per_norm[:, None], nb.per_logit
     for exceptions in ({"of networks without keys"}, {"of the stem"}, {"of networks without keys", "of the stem"}):
