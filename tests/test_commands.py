@@ -89,8 +89,8 @@ def test_usage_errors_exit_2(said):
     assert said("walk").returncode == 2
 
 
-def test_the_profile_variable_is_named_when_it_is_wrong(command):
-    result = command("train", "convolution", SASA_PROFILE="huge")
+def test_the_profile_variable_is_named_when_it_is_wrong(said):
+    result = said("train", "convolution", SASA_PROFILE="huge")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "got 'huge' (from the variable SASA_PROFILE)" in result.stderr
 
@@ -162,14 +162,13 @@ def test_ctrl_c_saves_and_resuming_ends_with_the_same_numbers(said, tmp_path, un
     refused = said(*SHORT, "--seed", "7")
     assert "holds an unfinished run" in refused.stderr and refused.returncode == 1
 
-    resumed = start_training(tmp_path, 7, "--resume")
-    output, errors = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, errors
-    assert "going on after step" in output
+    resumed = said(*SHORT, "--seed", "7", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after step" in resumed.stdout
     same_numbers(local_records(tmp_path), uninterrupted)
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_numbers(tmp_path, uninterrupted):
+def test_killed_at_random_moments_it_ends_with_the_same_numbers(said, tmp_path, uninterrupted):
     chance = random.Random(0)
     for _ in range(3):
         process = start_training(tmp_path, 7, "--resume", every=0.1)
@@ -178,9 +177,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_numbers(tmp_path, uninte
         process.kill()
         process.communicate(timeout=100)
         assert len(local_records(tmp_path)) <= 1
-    last = start_training(tmp_path, 7, "--resume")
-    _, errors = last.communicate(timeout=300)
-    assert last.returncode == 0, errors
+    last = said(*SHORT, "--seed", "7", "--resume")
+    assert last.returncode == 0, last.stderr
     records = local_records(tmp_path)
     assert len(records) >= 1
     same_numbers(records[:1], uninterrupted)
@@ -192,18 +190,17 @@ def same_numbers(records: list[dict], expected: dict) -> None:
         assert record[field] == expected[field], field
 
 
-def test_one_run_is_trained_by_one_process_at_a_time(tmp_path):
+def test_one_run_is_trained_by_one_process_at_a_time(said, tmp_path):
     first = start_training(tmp_path, 8, "--steps", "5000")  # far longer than a process takes to begin
     wait_for_checkpoint(tmp_path, first)
-    second = start_training(tmp_path, 8, "--steps", "5000", "--resume")
-    _, errors = second.communicate(timeout=100)
+    second = said(*SHORT, "--seed", "8", "--steps", "5000", "--resume")
     first.kill()
     first.communicate(timeout=100)
-    assert second.returncode == 1 and "another process is training in" in errors
+    assert second.returncode == 1 and "another process is training in" in second.stderr
 
 
-def test_missing_stops_in_time_and_goes_on(command, said):
-    result = command("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
+def test_missing_stops_in_time_and_goes_on(said):
+    result = said("train", "--missing", "--profile", "smoke", "--minutes", "0.02")
     assert result.returncode == 0, result.stderr
     assert f"planned runs of profile smoke without a record: {len(planned_runs('smoke'))}" in result.stdout
     assert "its time was up" in result.stdout and "time is up; planned runs" in result.stdout

@@ -145,10 +145,9 @@ def test_the_variable_that_chooses_a_backend():
 
 @posix
 @pytest.mark.parametrize("command", [("train", "convolution", "--profile", "smoke", "--steps", "1"), ("run",)])
-def test_a_folder_that_cannot_be_written_is_one_sentence(command, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_sentence(said, command, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")  # root may write into any folder, but not into a file
-    code = "from sasa_tutorial.cli import main; main()"
-    result = python(code, *command, variables={"SASA_BUILD": str(tmp_path / "file" / "build")})
+    result = said(*command, SASA_BUILD=str(tmp_path / "file" / "build"))
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert "cannot be written" in line and "SASA_BUILD" in line
