@@ -219,7 +219,7 @@ def main(wanted: list[str]) -> None:
     torch.set_num_threads(1)  # as the notebooks' outputs were made
     for one in ASIDES:
         if not wanted or one.notebook in wanted:
-            print(f"{one.notebook}, {one.cell}: “{one.says}”", flush=True)
+            print(f'{one.notebook}, {one.cell}: "{one.says}"', flush=True)
             for line in one.measure(names_after(one.notebook, one.after)):
                 print(f"    {line}", flush=True)
 
