@@ -124,36 +124,38 @@ def without_the_mean_colour(nb: SimpleNamespace) -> Iterator[str]:
         return x - x.mean(dim=(2, 3), keepdim=True), labels
 
     for name in ("self-attention", "softmax over slots"):
-        yield f"{name}: {percent(*(teams_right(nb, name, centred, seed) for seed in range(3)))}"
+        yield f"{name}: {percent(*(teams_right(nb, nb.makers[name], centred, seed) for seed in range(3)))}"
 
 
 @aside("07", "payoff-look", "self-attention got 62 to 65 %", after="payoff-learn")
 def self_attention_with_patience(nb: SimpleNamespace) -> Iterator[str]:
-    yield percent(*(teams_right(nb, "self-attention", nb.changing, seed, steps=1500) for seed in range(3)))
+    make = nb.makers["self-attention"]
+    yield percent(*(teams_right(nb, make, nb.changing, seed, steps=1500) for seed in range(3)))
 
 
-def teams_right(nb: SimpleNamespace, name: str, draw: Callable, seed: int, steps: int = 150) -> float:
+def teams_right(
+    nb: SimpleNamespace, make: Callable, draw: Callable, seed: int, *, steps: int = 150, before: Callable = nn.Identity
+) -> float:
+    """Of a layer, with something before it."""
     torch.manual_seed(seed)
-    network = nb.teaching.learn(nb.with_classifier(nb.makers[name]()), draw, steps=steps, rate=0.02)
-    return nb.teaching.share_right(network, draw)
+    network = nn.Sequential(before(), nb.with_classifier(make()))
+    return nb.teaching.share_right(nb.teaching.learn(network, draw, steps=steps, rate=0.02), draw)
 
 
 @aside("07", "exercise-3-solution", "Two were a gamble in our trials: 83, 50 and 50 %", after="payoff-learn")
 def two_slots(nb: SimpleNamespace) -> Iterator[str]:
-    nb.makers["two slots"] = partial(nb.layers.ExternalAttention2d, 3, 16, slots=2)
-    yield percent(*(teams_right(nb, "two slots", nb.changing, seed) for seed in range(3)))
+    make = partial(nb.layers.ExternalAttention2d, 3, 16, slots=2)
+    yield percent(*(teams_right(nb, make, nb.changing, seed) for seed in range(3)))
 
 
 @aside("07", "exercise-3-solution", "77, 59 and 51 % after 500 steps", after="payoff-learn")
 def self_attention_with_a_hidden_layer(nb: SimpleNamespace) -> Iterator[str]:
-    class Hidden(nn.Sequential):
-        to_out = SimpleNamespace(out_channels=16)
+    def hidden() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU())
 
-    nb.makers["hidden"] = lambda: Hidden(
-        nn.Conv2d(3, 16, 1), nn.ReLU(), nb.layers.GlobalSelfAttention2d(16, 16, heads=1)
-    )
+    make = partial(nb.layers.GlobalSelfAttention2d, 16, 16, heads=1)
     for steps in (500, 1500):
-        yield percent(*(teams_right(nb, "hidden", nb.changing, seed, steps) for seed in range(3)))
+        yield percent(*(teams_right(nb, make, nb.changing, seed, steps=steps, before=hidden) for seed in range(3)))
 
 
 @aside("08", "plane-read", "Without either of them 22 come out, without both 21", after="plane")

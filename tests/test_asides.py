@@ -1,5 +1,6 @@
 """`scripts/asides.py`: what a notebook says on the side is still said there, and has its code."""
 
+import dis
 import importlib.util
 import inspect
 import re
@@ -40,8 +41,8 @@ def test_what_it_takes_from_the_notebook_is_there(one):
     defined = set()
     for cell in asides.read(one.notebook).cells:
         if cell.cell_type == "code" and cell.id != "colab-setup":
-            code = compile(cell.source, cell.id, "exec")
-            defined |= set(code.co_names)
+            made = dis.get_instructions(compile(cell.source, cell.id, "exec"))
+            defined |= {step.argval for step in made if step.opname == "STORE_NAME"}
         if cell.id == one.after:
             break
     assert taken and taken <= defined

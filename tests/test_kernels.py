@@ -162,6 +162,7 @@ def test_no_read_or_write_leaves_its_memory(real, tmp_path):
     """Sanitizers over the C code, forbidden pages around every tensor, forbidden gaps inside the scratch memory."""
     compiler = compiling.compiler()
     program = tmp_path / "guard"
+    # Not optimised: that would take twice the time, and leave out reads that nobody needs.
     command = [compiler, "-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += [flag for flag in compiling.FLAGS if flag not in ("-O3", "-shared", "-fPIC")]
     command += ["-march=native", f"-I{compiling.SOURCES}", *compiling.number_flags(real)]
