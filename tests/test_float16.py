@@ -34,13 +34,13 @@ def in_float16(monkeypatch):
 
 @pytest.fixture(scope="module")
 def images():
-    return synthetic_cifar100(200)
+    return synthetic_cifar100(100)
 
 
 def prepare(images, name="external_attention", **settings) -> Training:
     torch.manual_seed(3)
     model = cifar_models()[name](depth=14, width=0.125).to(memory_format=torch.channels_last)
-    recipe = Recipe(epochs=2, batch_size=40, peak_lr=0.05)
+    recipe = Recipe(epochs=2, batch_size=50, peak_lr=0.05)
     validation = synthetic_cifar100(100)  # nothing is said about its score
     training = Training(
         model, TrainingImages(images, CPU, seed=3), validation, recipe, Processes(0, 1, CPU), **settings

@@ -182,25 +182,6 @@ def test_a_process_forked_while_the_lock_is_held_does_not_hold_it(tmp_path):
         reader.join()
 
 
-WITHOUT_POSIX = """
-import os, sys
-import torch, torchvision  # their wheels for Linux need it; those for Windows do not
-sys.modules["fcntl"] = None
-for name in ("register_at_fork", "setpgrp", "sched_getaffinity", "fork"):
-    if hasattr(os, name):
-        delattr(os, name)
-import sasa_tutorial.experiments, sasa_tutorial.teaching, sasa_tutorial.training
-from sasa_tutorial.training.profiles import PROFILES
-print(*PROFILES)
-"""
-
-
-def test_what_trains_can_be_imported_where_there_is_no_posix():
-    done = subprocess.run([sys.executable, "-c", WITHOUT_POSIX], capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "evening" in done.stdout
-
-
 def test_a_command_that_does_not_train_imports_neither_torchvision_nor_the_compiler():
     asked = "import sys, sasa_tutorial.layers, sasa_tutorial.ledger, sasa_tutorial.experiments.results\n"
     asked += "print({'torch._dynamo', 'torchvision', 'matplotlib'} & set(sys.modules))"

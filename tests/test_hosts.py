@@ -162,8 +162,8 @@ import matplotlib.pyplot, numpy, scipy.stats, torch, torchvision, pooch, request
 import nbclient, nbformat, jupyter_client.manager, IPython.display, einops, jaxtyping, safetensors.torch, click
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "syslog"):
     sys.modules[name] = None
-hidden = "fork forkpty getuid geteuid killpg register_at_fork sched_getaffinity mkfifo setsid statvfs uname".split()
-for name in (name for name in hidden if hasattr(os, name)):
+hidden = "fork forkpty getuid geteuid killpg setpgrp register_at_fork sched_getaffinity mkfifo setsid statvfs uname"
+for name in (name for name in hidden.split() if hasattr(os, name)):
     delattr(os, name)
 for name in ("SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGQUIT", "pthread_kill", "setitimer"):
     delattr(signal, name)

@@ -95,9 +95,9 @@ def compare(arguments, k, tolerance):
 
 
 SHAPES = [
-    {"b": 2, "heads": 3, "h": 4, "w": 3},
+    {"b": 2, "heads": 2, "h": 2, "w": 3},
     {"d": 1, "h": 1, "w": 1},
-    {"b": 2, "d": 5, "h": 4, "w": 3},
+    {"d": 5, "h": 4, "w": 3},
     {"d": 13, "h": 2, "w": 9, "k": 5},  # lower than its window
     {"d": 2, "h": 9, "w": 2, "k": 7},  # narrower than its window
     {"d": 3, "h": 3, "w": 3, "k": 11},  # both
@@ -195,7 +195,7 @@ def test_what_is_not_a_number_stays_in_the_windows_that_see_it():
 
 @computes
 def test_two_runs_give_the_same_bits():
-    arguments = inputs(heads=2, h=2, w=3)
+    arguments = inputs(heads=1 if INTERPRETING else 64, h=2, w=3)  # programs side by side; interpreted they take turns
     upstream = torch.randn_like(arguments[0])
     once, again = (results(arguments, 3, "triton", upstream) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
@@ -223,8 +223,8 @@ def test_no_images_are_no_work():
 @computes
 def test_the_operator_passes_pytorchs_own_check():
     q, k, v, row, col = inputs(d=2, h=2, w=2)
-    operator = torch.ops.sasa_tutorial.triton_local_attention.default
-    torch.library.opcheck(operator, (q.requires_grad_(), k, v, row, col, [1, 1]), raise_exception=True)
+    one_row = (q.requires_grad_(), k, v, row[:, 1:2], col, [0, 1])  # windows of 1 x 3: it runs the programs many times
+    torch.library.opcheck(torch.ops.sasa_tutorial.triton_local_attention.default, one_row, raise_exception=True)
 
 
 @computes
