@@ -117,6 +117,27 @@ def attention_with_positions_at_twice_the_rate(nb: SimpleNamespace) -> Iterator[
         yield f"edge {percent(edge)}, mean {percent(mean)}"
 
 
+@aside("06", "pay-off-look", "five seeds got 99, 80, 76, 97 and 75 %", after="pay-off-learn")
+def attention_with_tables_that_learn_fast(nb: SimpleNamespace) -> Iterator[str]:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        layer = nb.candidates["attention,\npositions"]()
+        network = nn.Sequential(layer, nn.Conv2d(8, 4, 1), nn.Unflatten(1, (2, 2)))
+        tables = list(layer.offsets.parameters())
+        others = [p for p in network.parameters() if all(p is not table for table in tables)]
+        optimiser = torch.optim.Adam([{"params": others}, {"params": tables}])
+        for step in range(300):  # as `learn` does, but for the rate of the tables
+            rate = 0.05 * min(1.0, 2 * (1 - step / 300))
+            for group, times in zip(optimiser.param_groups, (1, 8), strict=True):
+                group["lr"] = times * rate
+            images, answers = nb.draw(16, step)
+            optimiser.zero_grad()
+            F.cross_entropy(network(images), answers).backward()
+            optimiser.step()
+        edge = (network.eval()(nb.pictures).argmax(dim=1) == nb.right_answers)[:, 0].float().mean().item()
+        yield f"edge {percent(edge)}"
+
+
 @aside("07", "payoff-look", "self-attention got 90 to 97 % and one softmax 97 to 98 %", after="payoff-learn")
 def without_the_mean_colour(nb: SimpleNamespace) -> Iterator[str]:
     def centred(images: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,9 +164,10 @@ def teams_right(
 
 
 @aside("07", "exercise-3-solution", "Two were a gamble in our trials: 83, 50 and 50 %", after="payoff-learn")
-def two_slots(nb: SimpleNamespace) -> Iterator[str]:
-    make = partial(nb.layers.ExternalAttention2d, 3, 16, slots=2)
-    yield percent(*(teams_right(nb, make, nb.changing, seed) for seed in range(3)))
+def two_slots_and_three(nb: SimpleNamespace) -> Iterator[str]:
+    for slots in (2, 3):
+        make = partial(nb.layers.ExternalAttention2d, 3, 16, slots=slots)
+        yield f"{slots} slots: {percent(*(teams_right(nb, make, nb.changing, seed) for seed in range(3)))}"
 
 
 @aside("07", "exercise-3-solution", "77, 59 and 51 % after 500 steps", after="payoff-learn")
@@ -158,20 +180,28 @@ def self_attention_with_a_hidden_layer(nb: SimpleNamespace) -> Iterator[str]:
         yield percent(*(teams_right(nb, make, nb.changing, seed, steps=steps, before=hidden) for seed in range(3)))
 
 
-@aside("08", "plane-read", "Without either of them 22 come out, without both 21", after="plane")
-def rule_without_exceptions(nb: SimpleNamespace) -> Iterator[str]:
-    per_norm, per_logit = nb.per_norm[:, None], nb.per_logit
-    for exceptions in ({"of networks without keys"}, {"of the stem"}, {"of networks without keys", "of the stem"}):
-        agreeing = 0
-        for cost, row in nb.witnesses.items():
-            added = cost.added_flops
-            if "of networks without keys" in exceptions and not row.options.get("content", True):
-                added = cost.explicit_flops  # a product for every cell
-            if "of the stem" in exceptions and row.options.get("stem") == "attention":
-                added -= row.size**2 * 64 * 4**2  # 64 channels, windows of 4 x 4: r is added to the key there, too
-            flops = added + per_norm * cost.norm_outputs + per_logit * cost.logits
-            agreeing = agreeing + ((flops / 1e9 - float(row.flops)).abs() <= 0.05).int()
-        yield f"without the exception {' and '.join(sorted(exceptions))}: {agreeing.max()} of {len(nb.witnesses)}"
+@aside("11", "cost-read", "With red anywhere it got 73, 96 and 99 % when we tried", after="cost-network")
+def zero_padding_at_the_border(nb: SimpleNamespace) -> Iterator[str]:
+    def anywhere(count: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `neighbours`, with red wherever its neighbour on that side lies inside the image."""
+        dice = torch.Generator().manual_seed(number)
+        images, side = 0.3 * torch.rand(count, 3, 4, 4, generator=dice), torch.randint(4, (count,), generator=dice)
+        steps, n = nb.SIDES[side], torch.arange(count)
+        lowest, beyond = (-steps).clamp(min=0), 4 - steps.clamp(min=0)
+        red = lowest + (torch.rand(count, 2, generator=dice) * (beyond - lowest)).long()
+        for (row, col), colour in ((red.T, (1.0, 0.0, 0.0)), ((red + steps).T, (0.0, 0.0, 1.0))):
+            images[n, :, row, col] = torch.tensor(colour)
+        return images, side
+
+    padded = nb.teaching.bug_named("zero-padded keys keep their share of the softmax").build
+    for name, layer in (("right", nb.layers.LocalSelfAttention2d), ("zero-padded", padded)):
+        for steps in (60, 240):
+            found = (
+                nb.teaching.learn(nb.network_with(layer, seed), anywhere, steps=steps, batch=24, rate=0.02)
+                for seed in range(3)
+            )
+            shares = [nb.teaching.share_right(network, anywhere) for network in found]
+            yield f"{name}, {steps} steps: {percent(*shares)}"
 
 
 @aside("11", "cost-wide-read", "After 800 steps (we tried)", after="cost-wide")

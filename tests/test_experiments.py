@@ -287,21 +287,21 @@ def test_a_verdict_says_what_the_seeds_decide(verdict, profile):
     assert [c.verdict for c in found] == [verdict, "reference"], "what has not run is no row"
     text = conclusion(EXTENT, found, findings(records, profile))
     assert text.startswith("Published (SASA, Table 4, test): Accuracy grows with the window")
-    assert text.endswith("3 of the study's 5 networks have not run under this profile.")
+    assert text.endswith("Not run under this profile: 5 x 5, 9 x 9, 11 x 11.")
     assert (f", {verdict}." in text) == (verdict in ("confirmed", "opposite"))
     assert ("One seed, so not compared: 3 x 3." in text) == (verdict == "one seed")
     table = markdown(comparison_table(EXTENT, found)).splitlines()
     assert len(table) == 4 and f"| {verdict} |" in table[2] and "| 76.4 |" in table[2]
 
 
-def test_what_has_not_run_is_counted_in_english():
+def test_what_has_not_run_is_named():
     done = [entry for entry in EXTENT.entries if entry is not EXTENT["5 x 5"]]
     records = [run for entry in done for run in recorded(entry, {0: 70.0, 1: 70.3})]
     known = findings(records, "full")
     text = conclusion(EXTENT, compare(EXTENT, records, "full"), known)
-    assert text.endswith("1 of the study's 5 networks has not run under this profile.")
+    assert text.endswith("Not run under this profile: 5 x 5.")
     records += recorded(EXTENT["5 x 5"], {0: 70.0})
-    assert "not run" not in conclusion(EXTENT, compare(EXTENT, records, "full"), known)
+    assert "Not run" not in conclusion(EXTENT, compare(EXTENT, records, "full"), known)
 
 
 def test_after_three_epochs_nothing_is_confirmed():
@@ -340,8 +340,7 @@ def test_runs_that_diverged_are_said():
     found = compare(EXTENT, records, "full")
     assert [c.verdict for c in found] == ["diverged", "reference", "one seed"]
     text = conclusion(EXTENT, found, findings(records, "full"))
-    assert text.endswith("One seed, so not compared: 9 x 9. Diverged: 3 x 3. 2 of the study's 5 networks have not run "
-                         "under this profile.")  # fmt: skip
+    assert text.endswith("not compared: 9 x 9. Diverged: 3 x 3. Not run under this profile: 5 x 5, 11 x 11.")
     alone = compare(EXTENT, records[3:], "full")
     assert [c.verdict for c in alone] == ["one seed"], "there is no reference to compare with"
 

@@ -56,6 +56,20 @@ def test_the_folded_solutions_close_their_cases(notebook, case, capsys):
     assert closed.count("Case closed.") == asked.count("Open:") and "Not yet" not in closed
 
 
+@pytest.mark.parametrize("order", ["qkv", "qqv", "vkq", "kqv"])
+def test_the_equation_takes_nothing_from_the_layer_but_its_parameters(order):
+    """A mistake before the windows, and there whatever is asked of the layer, as a reader's would be."""
+
+    class MixedUp(layers.LocalSelfAttention2d):
+        def queries_keys_values(self, *given):
+            named = dict(zip("qkv", super().queries_keys_values(*given), strict=True))
+            return [named[name] for name in order]
+
+    with torch.no_grad():
+        said = identities.is_the_equation(MixedUp(8, 8, 3, heads=2).double(), torch.randn(1, 8, 5, 6).double())
+    assert said == (order == "qkv")
+
+
 def test_a_check_says_what_is_wrong_with_an_identity_and_never_stops(capsys):
     name = "inverted mask"
     for identity, said in (
@@ -74,7 +88,7 @@ def test_a_check_says_what_is_wrong_with_an_identity_and_never_stops(capsys):
         teaching.check_identity(lambda layer, x: True, "lice")
 
 
-def test_a_crime_of_ones_own_is_judged():
+def test_a_crime_of_ones_own_is_judged(capsys):
     tools = {name: (getattr(identities, name), {}) for name in ("stays_within_reach", "is_the_equation")}
 
     def scaled(q, k, v, row, col, kernel_size):
@@ -83,7 +97,9 @@ def test_a_crime_of_ones_own_is_judged():
     assert teaching.survived(scaled, tools) == {"stays_within_reach": True, "is_the_equation": False}
     assert teaching.survived(bugs.equation, tools) == {"stays_within_reach": True, "is_the_equation": True}
     assert teaching.survived(lambda *a: ..., tools) is None
+    capsys.readouterr()
     assert teaching.survived(lambda q: q, tools) == dict.fromkeys(tools, False)
+    assert "Your function stops with TypeError" in capsys.readouterr().out
 
 
 def test_a_layer_has_its_bug_and_the_library_has_it_not():

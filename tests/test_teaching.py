@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
 
@@ -848,8 +849,10 @@ def test_trials_are_shown_with_their_gains(shown):
         np.array([1.0, 2.0, 4.0]),
         torch.tensor([1, 2, 4]),
         [np.float32(1), torch.tensor(2.0), 4],
+        {4, 1, 2},
+        [Fraction(1), Fraction(4, 2), 4],
     ],
-    ids=["list", "tuple", "numpy", "torch", "mixed"],
+    ids=["list", "tuple", "numpy", "torch", "mixed", "set", "fractions"],
 )
 @pytest.mark.parametrize(
     "expected", [[1.0, 2.0, 4.0], torch.tensor([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 4.0]), [1, 2, 4]]

@@ -167,9 +167,9 @@ def conclusion(study: Study, comparisons: Sequence[Comparison], known: Findings)
         sentences.append(f"One seed, so not compared: {_listed(alone)}.")
     if lost := [c for c in comparisons if c.row.diverged]:
         sentences.append(f"Diverged: {_listed(lost)}.")
-    if missing := len(study.entries) - len(comparisons):
-        have = "has" if missing == 1 else "have"
-        sentences.append(f"{missing} of the study's {len(study.entries)} networks {have} not run under this profile.")
+    ran = {c.row.entry.label for c in comparisons}
+    if missing := [entry.label for entry in study.entries if entry.label not in ran]:
+        sentences.append(f"Not run under this profile: {', '.join(missing)}.")
     return " ".join(filter(None, sentences))
 
 

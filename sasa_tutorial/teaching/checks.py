@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def expect_error(kind: type[Exception], *, match: str) -> Iterator[None]:
 def check_answer(answer: Any, expected: Any, *, hint: str, tolerance: float = 1e-5) -> bool | None:
     """Say whether an answer to an exercise is right, and which number of it is off. Never stops the notebook.
 
-    Lists, tuples, NumPy arrays and tensors of the same numbers are the same answer.
+    Lists, tuples, NumPy arrays and tensors of the same numbers are the same answer, and so is a set in ascending order.
 
     Args:
         answer: a tensor, number, plain value, or a list of such; None or ... (also as one of a list) while the exercise
@@ -76,6 +77,10 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return sorted(value) if all(isinstance(one, int | float) for one in value) else list(value)
+    if isinstance(value, Fraction):
+        return float(value)
     return value
 
 

@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from einops import einsum
 from torch import Tensor, nn
 
-from sasa_tutorial.layers import inside_image
-
 
 def has_the_right_shape(layer: nn.Module, x: Tensor) -> bool:
     """What most tests look at."""
@@ -63,20 +61,24 @@ def does_not_care_about_axes(layer: nn.Module, x: Tensor) -> bool:
 
 
 def is_the_equation(layer: nn.Module, x: Tensor) -> bool:
-    """The layer against loops over its windows, from the equation: slow, and it sees everything."""
-    (q, k, v), size = layer.queries_keys_values(x), layer.kernel_size
-    row, col = layer.offsets.row, layer.offsets.col
+    """The layer against loops over its windows, from the equation: slow, and it sees everything.
+
+    Of the layer it takes parameters only, so that no step of the layer's can be wrong on both sides.
+    """
+    projections = (layer.to_q, layer.to_k, layer.to_v)
+    q, k, v = (project(x).unflatten(1, (layer.heads, -1)) for project in projections)  # b heads d h w
+    row, col, size = layer.offsets.row, layer.offsets.col, layer.kernel_size
     r = torch.cat((row[:, :, None].expand(-1, -1, size), col[:, None].expand(-1, size, -1)))  # d kh kw
-    k, v = (F.pad(t, [size // 2] * 4) for t in (k, v))
-    y, inside = torch.empty_like(q), inside_image(*x.shape[2:], size)
-    for i in range(x.shape[2]):
-        for j in range(x.shape[3]):
-            window = (..., slice(i, i + size), slice(j, j + size))
-            logits = einsum(q[..., i, j], k[window] + r, "b heads d, b heads d kh kw -> b heads kh kw")
-            weights = (
-                logits.masked_fill(~inside[i, j], -torch.inf).flatten(2).softmax(dim=-1).unflatten(2, (size, size))
-            )
-            y[..., i, j] = einsum(weights, v[window], "b heads kh kw, b heads d kh kw -> b heads d")
+    y, (h, w), reach = torch.empty_like(q), x.shape[2:], size // 2
+    for i in range(h):
+        for j in range(w):
+            rows, cols = (slice(max(0, at - reach), min(end, at + reach + 1)) for at, end in ((i, h), (j, w)))
+            offsets = r[
+                :, rows.start - i + reach : rows.stop - i + reach, cols.start - j + reach : cols.stop - j + reach
+            ]
+            logits = einsum(q[..., i, j], k[..., rows, cols] + offsets, "b heads d, b heads d kh kw -> b heads kh kw")
+            weights = logits.flatten(2).softmax(dim=-1).view_as(logits)
+            y[..., i, j] = einsum(weights, v[..., rows, cols], "b heads kh kw, b heads d kh kw -> b heads d")
     return torch.allclose(layer(x), y.flatten(1, 2))
 
 

@@ -132,8 +132,7 @@ def places_to_stride(gflops: Mapping[str, float], printed: float) -> Axes:
         cost = f"{gflops[name]:.2f} GFLOPs"
         ax.text(60, y, cost, va="center", ha="right", fontsize=9, weight="bold" if name == nearest else "normal")
     ax.text(60, -0.2, f"printed: {printed:.1f}", ha="right", va="center", fontsize=8, color="#555555")
-    ax.text(16.5, -0.2, "56 x 56", ha="left", va="center", fontsize=8, color="#555555")
-    ax.text(45.5, -0.2, "28 x 28", ha="right", va="center", fontsize=8, color="#555555")
+    ax.text(16.5, -0.2, "tall: 56 x 56 pixels, low: 28 x 28", va="center", fontsize=8, color="#555555")
     return ax
 
 
