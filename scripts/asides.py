@@ -76,6 +76,14 @@ def order_around_the_pair(nb: SimpleNamespace) -> Iterator[str]:
         yield percent((linear(flatten(seen)).argmax(dim=1) == labels).float().mean().item())
 
 
+@aside("04", "exercise-3-solution", "in images 7 wide, as in training, the same networks", after="exercise-3-answer")
+def order_in_images_as_narrow_as_in_training(nb: SimpleNamespace) -> Iterator[str]:
+    for apart in range(1, 7):
+        draw = partial(nb.red_or_blue_first, apart=apart)
+        shares = (nb.teaching.share_right(network, draw) for network in nb.learned["relative offsets"])
+        yield f"{apart} apart: {percent(*shares)}"
+
+
 @aside("05", "payoff-read", "four plain heads got 100, 73 and 100 %", after="payoff-networks-built")
 def stem_with_a_channel_of_ones(nb: SimpleNamespace) -> Iterator[str]:
     def right(seed: int) -> float:
@@ -178,6 +186,41 @@ def self_attention_with_a_hidden_layer(nb: SimpleNamespace) -> Iterator[str]:
     make = partial(nb.layers.GlobalSelfAttention2d, 16, 16, heads=1)
     for steps in (500, 1500):
         yield percent(*(teams_right(nb, make, nb.changing, seed, steps=steps, before=hidden) for seed in range(3)))
+
+
+@aside("08", "plane-read", "Without the exceptions 21 come out, fewer than with halves", after="plane")
+def rule_without_exceptions(nb: SimpleNamespace) -> Iterator[str]:
+    per_norm, per_logit = nb.per_norm[:, None], nb.per_logit
+    for exceptions in ({"of networks without keys"}, {"of the stem"}, {"of networks without keys", "of the stem"}):
+        agreeing = 0
+        for cost, row in nb.witnesses.items():
+            added = cost.added_flops
+            if "of networks without keys" in exceptions and not row.options.get("content", True):
+                added = cost.explicit_flops  # a product for every cell
+            if "of the stem" in exceptions and row.options.get("stem") == "attention":
+                added -= row.size**2 * 64 * 4**2  # 64 channels, windows of 4 x 4: r is added to the key there, too
+            flops = added + per_norm * cost.norm_outputs + per_logit * cost.logits
+            agreeing = agreeing + ((flops / 1e9 - float(row.flops)).abs() <= 0.05).int()
+        yield f"without the exception {' and '.join(sorted(exceptions))}: {agreeing.max()} of {len(nb.witnesses)}"
+
+
+@aside(
+    "09",
+    "slower-read",
+    "1.3 to 1.8 times as long at 32 channels, and two to three times at 16",
+    after="race",
+)
+def narrow_layers_with_heads_of_eight_channels(nb: SimpleNamespace) -> Iterator[str]:
+    def both_passes(layer: nn.Module, x: torch.Tensor) -> float:
+        return nb.milliseconds(lambda: layer(x).sum().backward())
+
+    torch.set_num_threads(1)
+    for channels, heads in ((32, 8), (32, 4), (16, 2)):
+        attention = nb.layers.LocalSelfAttention2d(channels, channels, 7, heads=heads)
+        convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        x = torch.randn(32, channels, 32, 32, requires_grad=True)
+        ratios = sorted(both_passes(attention, x) / both_passes(convolution, x) for _ in range(7))
+        yield f"{channels} channels, {heads} heads: {ratios[3]:.1f} times a 3x3 convolution"
 
 
 @aside("11", "cost-read", "With red anywhere it got 73, 96 and 99 % when we tried", after="cost-network")

@@ -97,6 +97,12 @@ def test_a_crime_of_ones_own_is_judged(capsys):
     assert teaching.survived(scaled, tools) == {"stays_within_reach": True, "is_the_equation": False}
     assert teaching.survived(bugs.equation, tools) == {"stays_within_reach": True, "is_the_equation": True}
     assert teaching.survived(lambda *a: ..., tools) is None
+
+    def one_head_scaled(q, k, v, row, col, kernel_size):
+        logits = bugs.content(q, k, kernel_size) + bugs.offset_logits(q, row, col)
+        return bugs.attend(torch.stack((logits[:, 0], 0.5 * logits[:, 1]), dim=1), v, kernel_size)
+
+    assert teaching.survived(one_head_scaled, tools) == {"stays_within_reach": True, "is_the_equation": False}
     capsys.readouterr()
     assert teaching.survived(lambda q: q, tools) == dict.fromkeys(tools, False)
     assert "Your function stops with TypeError" in capsys.readouterr().out

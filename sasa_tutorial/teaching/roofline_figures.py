@@ -13,7 +13,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from sasa_tutorial.teaching.style import ACCENT, MECHANISM_COLOURS, QUIET
 
-_MARKERS = "s^oDvP*X"
+_MARKERS = {  # a mark stays with its layer, from one figure to the next
+    "convolution 3x3": "s",
+    "convolution 7x7": "^",
+    "attention, unfold": "o",
+    "attention, streaming": "D",
+    "attention, native": "v",
+    "attention, triton": "P",
+}
 _GREYS = (QUIET, "#D5D5D5", "#B5B5B5")
 
 
@@ -40,7 +47,9 @@ def roofline(
     ax.annotate(f"fastest arithmetic: {peak:,.0f} {unit}", (right, peak), (0, 9), **place)
     ax.annotate(f"slope, a copy: {bytes_per_second / 1e9:,.0f} GB/s", (right, lowest), (-2, 18), fontsize=8, **place)
     ax.annotate(f"dotted, the ridge: {ridge:.0f} FLOPs a byte", (right, lowest), (-2, 6), fontsize=8, **place)
-    for marker, (name, (x, y)) in zip(_MARKERS, reached.items(), strict=False):
+    other_markers = cycle("*X<>h")
+    for name, (x, y) in reached.items():
+        marker = _MARKERS.get(name) or next(other_markers)
         colour = MECHANISM_COLOURS["convolution" if "conv" in name else "relative_offsets"]
         ax.vlines(x, *sorted((y, min(peak, x * slope))), color=colour, linewidth=1, alpha=0.6)
         ax.plot(x, y, marker, linestyle="none", markersize=7, color=colour, label=name)

@@ -207,7 +207,7 @@ def preferences_of_heads(
         ax.set_xticks([0, extent // 2, extent - 1], [-(extent // 2), 0, extent // 2], fontsize=6)
     for name, ax in zip(names or range(1, heads + 1), grid[0], strict=True):
         ax.set_title(f"head {name}", fontsize=8)
-    figure.colorbar(grid[0, 0].images[0], ax=grid, pad=0.02, label="q·r")
+    figure.colorbar(grid[0, 0].images[0], ax=grid, pad=0.02, label="q·r less its mean")
     return grid.tolist()
 
 
