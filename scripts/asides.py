@@ -186,6 +186,8 @@ def self_attention_with_a_hidden_layer(nb: SimpleNamespace) -> Iterator[str]:
     make = partial(nb.layers.GlobalSelfAttention2d, 16, 16, heads=1)
     for steps in (500, 1500):
         yield percent(*(teams_right(nb, make, nb.changing, seed, steps=steps, before=hidden) for seed in range(3)))
+    without = nb.makers["self-attention"]
+    yield f"without: {percent(*(teams_right(nb, without, nb.changing, seed, steps=500) for seed in range(3)))}"
 
 
 @aside("08", "plane-read", "Without the exceptions 21 come out, fewer than with halves", after="plane")
