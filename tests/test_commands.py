@@ -48,8 +48,8 @@ def test_help_names_every_profile_and_does_not_wait_for_torch(command):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == "set()"
 
 
-def test_training_prints_an_epoch_a_line_and_leaves_one_record(command, said, tmp_path):
-    result = command("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4")
+def test_training_prints_an_epoch_a_line_and_leaves_one_record(said, tmp_path):
+    result = said("train", "convolution", "--profile", "smoke", "--steps", "6", "--seed", "4")
     assert result.returncode == 0, result.stderr
     assert re.search(r"^epoch   1/1   train loss \d\.\d{3} .* val loss .* \|grad\| ", result.stdout, re.M)
     (record,) = local_records(tmp_path)

@@ -389,8 +389,8 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, workers, damage):
 SHORT = ("--steps", "2", "--batch", "6", "--size", "32")
 
 
-def test_the_command_trains_and_leaves_one_local_record(command, folder, tmp_path):
-    result = command("train", "sasa_resnet_26", "--folder", str(folder), "--seed", "5", *SHORT)
+def test_the_command_trains_and_leaves_one_local_record(said, folder, tmp_path):
+    result = said("train", "sasa_resnet_26", "--folder", str(folder), "--seed", "5", *SHORT)
     assert result.returncode == 0, result.stderr
     assert re.search(r"^epoch   1/1   train loss \d\.\d{3} ", result.stdout, re.M)
     path = tmp_path / "build" / "runs" / "records.jsonl"

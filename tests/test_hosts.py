@@ -129,13 +129,16 @@ def test_without_a_compiler_it_is_streaming_and_one_sentence(fresh_compiler, tmp
     assert sentence.startswith("on cpu, local attention is computed by plain PyTorch, slower: ") and reason in sentence
 
 
-def test_the_variable_that_chooses_a_backend():
-    code = "import torch; from sasa_tutorial import kernels; x = torch.ones(1, 1, 2, 3, 3)\n"
-    code += "print(kernels.dispatch.DEFAULT); kernels.local_attention(x, x, x, kernel_size=3)"
-    assert python(code, variables={"SASA_LOCAL_ATTENTION": ""}).stdout == "auto\n"
-    wrong = python(code, variables={"SASA_LOCAL_ATTENTION": "nativ"}).stderr.splitlines()[-1]
-    expected = "the variable SASA_LOCAL_ATTENTION must be auto, reference, streaming, native, triton, got 'nativ'"
-    assert wrong == f"ValueError: {expected}"
+def test_the_variable_that_chooses_a_backend(monkeypatch):
+    code = (
+        "import os\nfrom importlib import reload\nfrom sasa_tutorial import kernels\nprint(kernels.dispatch.DEFAULT)\n"
+    )
+    code += "os.environ['SASA_LOCAL_ATTENTION'] = ''\nprint(reload(kernels.dispatch).DEFAULT)"
+    assert python(code, variables={"SASA_LOCAL_ATTENTION": "nativ"}).stdout == "nativ\nauto\n"
+    x, expected = torch.ones(1, 1, 2, 3, 3), "auto, reference, streaming, native, triton, got 'nativ'"
+    monkeypatch.setattr(kernels.dispatch, "DEFAULT", "nativ")
+    with pytest.raises(ValueError, match=f"the variable SASA_LOCAL_ATTENTION must be {expected}"):
+        kernels.local_attention(x, x, x, kernel_size=3)
     with pytest.raises(ValueError, match=r"backend must be auto, .* got 'nativ'"), kernels.using("nativ"):
         pass
 
