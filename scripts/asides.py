@@ -171,6 +171,16 @@ def teams_right(
     return nb.teaching.share_right(nb.teaching.learn(network, draw, steps=steps, rate=0.02), draw)
 
 
+@aside("07", "payoff-slots-look", "the weakest keys were 3.9 and 4.0, close to the next", after="payoff-learn")
+def weakest_keys(nb: SimpleNamespace) -> Iterator[str]:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = nb.with_classifier(nb.makers["double normalisation"]())
+        attention = nb.teaching.learn(network, nb.changing, steps=150, rate=0.02)[0]
+        pull = (attention.memory_k @ attention.to_q.weight.flatten(1)).norm(dim=1).sort().values
+        yield f"{pull[0]:.1f}, the next {pull[1]:.1f}"
+
+
 @aside("07", "exercise-3-solution", "Two were a gamble in our trials: 83, 50 and 50 %", after="payoff-learn")
 def two_slots_and_three(nb: SimpleNamespace) -> Iterator[str]:
     for slots in (2, 3):
