@@ -87,7 +87,7 @@ def test_the_ablations_of_the_papers_are_all_there():
         (), (2, 3, 4), (3, 4), (4,), (1,), (1, 2), (1, 2, 3),
     }  # fmt: skip
     assert len(studies_named(("groups",))[0].entries) == 8
-    assert varied("share", "kappa") == varied("share", "upsilon") == [None, None, 0.5, 0.75, 1.0]
+    assert varied("share", "kappa") == varied("share", "upsilon") == [None, 0, None, 0.5, 0.75, 1.0]
     assert varied("codes", "positions") == ["none", "sine", "coordinates", None]
     assert varied("slots", "slots") == [8, 16, 32, None, 128, 256]
     assert (

@@ -7,6 +7,7 @@ from torchvision.models import resnet34, resnet50
 from torchvision.models.resnet import Bottleneck as ReferenceBottleneck
 from torchvision.models.resnet import ResNet as ReferenceResNet
 
+from sasa_tutorial.layers import AttentionAugmentedConv2d
 from sasa_tutorial.ledger import parameter_count
 from sasa_tutorial.models import ResNet, cifar_models, cifar_resnet, resnet, sasa_resnet
 from sasa_tutorial.models.resnet import BLOCKS, WITHOUT_BOTTLENECK, convolution_3x3, scaled_channels
@@ -28,6 +29,20 @@ def test_the_cifar_resnet_is_torchvisions_with_a_small_stem():
     x = torch.randn(2, 3, 32, 32)
     for mode in (True, False):  # batch statistics, then running ones
         assert torch.allclose(ours.train(mode)(x), reference.train(mode)(x), atol=1e-5)
+
+
+def test_an_augmented_network_without_attention_is_convolutions_that_average_where_they_would_stride():
+    ours = cifar_models()["augmented_convolution"](depth=14, width=0.125, kappa=0, upsilon=0).eval()
+
+    def averaging(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        layer = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        return layer if stride == 1 else nn.Sequential(layer, nn.AvgPool2d(stride))
+
+    reference = cifar_resnet([convolution_3x3] * 2 + [averaging] * 2, depth=14, width=0.125).eval()
+    assert not any(module.to_qkv for module in ours.modules() if isinstance(module, AttentionAugmentedConv2d))
+    copy_weights(reference, ours)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours(x), reference(x))
 
 
 def test_a_resnet_26_for_cifar_has_the_published_11_66_million_parameters_for_ten_classes():

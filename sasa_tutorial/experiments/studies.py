@@ -163,7 +163,7 @@ SHARE = Study(
         Entry(label="convolution", model="convolution"),
         *(
             _augmented(f"κ = υ = {share:g}", **({} if share == 0.25 else {"kappa": share, "upsilon": share}))
-            for share in (0.25, 0.5, 0.75, 1.0)
+            for share in (0, 0.25, 0.5, 0.75, 1.0)
         ),
     ),
     reference="convolution",

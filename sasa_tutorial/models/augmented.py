@@ -124,11 +124,12 @@ def narrow_augmented_spatial(
     *, kappa: float = 0.25, upsilon: float = 0.25, positions: str = "relative", side: int
 ) -> SpatialLayer:
     """The lesson's layer, for networks narrower than the paper's: where channels are few there are fewer heads, of 8
-    channels each. Strides are average pooling, and `side` is that of the layer's input."""
+    channels each. Strides are average pooling, and `side` is that of the layer's input. With κ = υ = 0 nothing attends,
+    and the rest of the layer, its pooling included, is left: the control of what attention adds."""
 
     def build(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        keys, values = (max(8, round(share * out_channels / 8) * 8) for share in (kappa, upsilon))
-        heads = min(head_count(keys), head_count(values))
+        keys, values = (share and max(8, round(share * out_channels / 8) * 8) for share in (kappa, upsilon))
+        heads = min(head_count(keys), head_count(values)) if keys or values else 1
         channels = {"key_channels": keys, "value_channels": values, "heads": heads}
         if positions in ("relative", "none"):
             sizes = {"max_size": (side, side), "positions": positions}
