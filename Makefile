@@ -23,8 +23,9 @@ run: setup  ## Execute every notebook (a GPU trains on CIFAR-100, a CPU on synth
 	@echo "Open build/notebooks/index.html, or: make lab"
 
 # Three files at a time, because some tests wait; each with one thread: more threads than cores wait for each other.
+# What papermill's notebooks train and learn is kept in build/, and nbval's find it there.
 test: setup  ## Unit tests, commands, every notebook through nbval and papermill
-	$(HEADLESS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+	$(HEADLESS) SASA_LEARNED=build/learned OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		--nbval --nbval-cell-timeout=300 tests notebooks
 
 setup: $(VENV)/installed  ## Make .venv and install everything

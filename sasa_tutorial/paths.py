@@ -32,6 +32,11 @@ def build_root() -> Path:
     return _named_in("SASA_BUILD", "build")
 
 
+def learned_root() -> Path | None:
+    """Where networks of the pay-offs are kept once they have learned: `$SASA_LEARNED`; without it they are not kept."""
+    return _named_in("SASA_LEARNED", "") if os.environ.get("SASA_LEARNED") else None
+
+
 def _named_in(variable: str, usual: str) -> Path:
     """A variable's folder, tied to the project where it is relative: notebooks run from folders of their own."""
     return home() / Path(os.environ.get(variable) or usual).expanduser()

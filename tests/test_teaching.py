@@ -40,6 +40,7 @@ from sasa_tutorial.teaching import (
     maps_of_queries,
     moved_and_held,
     other_recorded_studies,
+    paying_off,
     photograph,
     preferences_of_heads,
     published_and_ours,
@@ -1165,6 +1166,51 @@ def test_a_task_is_learned_where_it_can_be_and_not_where_it_cannot():
     assert 0.4 < teaching.share_right(teaching.learn(torch.nn.Linear(2, 2), coin, steps=100), coin) < 0.6
     with pytest.raises(ValueError, match="steps"):
         teaching.learn(torch.nn.Linear(2, 2), sign, steps=0)
+
+
+def test_what_was_learned_is_kept_for_the_same_network_and_task_alone(monkeypatch, tmp_path):
+    def task(count, seed, shift=0.0):
+        inputs = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed))
+        return inputs, (inputs[:, 0] > shift).long()
+
+    def network(gain=1.0, bias=True):
+        torch.manual_seed(0)
+        scaled = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+        scaled[0].bias.requires_grad_(bias)
+        scaled.forward = lambda x: gain * scaled[1](scaled[0](x))
+        return scaled
+
+    def state(learned):
+        return [value.clone() for value in learned.state_dict().values()]
+
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("SASA_LEARNED", str(kept))
+    first = state(teaching.learn(network(), task, steps=4))
+    monkeypatch.setattr(paying_off, "_train", lambda *_: pytest.fail("trained again"))
+    again = teaching.learn(network(), task, steps=4)
+    assert all(map(torch.equal, state(again), first)) and not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+    monkeypatch.undo()
+    monkeypatch.setenv("SASA_LEARNED", str(kept))
+    others = {
+        "another function": (network(gain=2.0), task, {}),
+        "fewer parameters learn": (network(bias=False), task, {}),
+        "other labels": (network(), lambda count, seed: task(count, seed, 0.5), {}),
+        "other images later": (network(), lambda count, seed: task(count, 3 * seed), {}),
+        "more steps": (network(), task, {"steps": 5}),
+        "smaller batches": (network(), task, {"batch": 32}),
+        "another rate": (network(), task, {"rate": 0.02}),
+    }
+    for number, (what, (other, draw, options)) in enumerate(others.items(), start=2):
+        learned = teaching.learn(other, draw, **{"steps": 4, **options})
+        assert len(list(kept.glob("*.pt"))) == number, what
+        assert not all(map(torch.equal, state(learned), first)), what
+    seen, watched = [], network()
+    watched[0].register_forward_hook(lambda *_: seen.append(1))
+    assert all(map(torch.equal, state(teaching.learn(watched, task, steps=4)), first)) and len(seen) == 4
+    monkeypatch.delenv("SASA_LEARNED")
+    assert all(map(torch.equal, state(teaching.learn(network(), task, steps=4)), first))
+    assert len(list(kept.glob("*.pt"))) == number
 
 
 def test_the_stem_is_drawn_with_its_parts_inside_the_picture(monkeypatch):
