@@ -146,6 +146,33 @@ def attention_with_tables_that_learn_fast(nb: SimpleNamespace) -> Iterator[str]:
         yield f"edge {percent(edge)}"
 
 
+@aside("05", "blur-read", "74 to 80 % come out right when we tried", after="blur-table")
+def convolution_and_maximum(nb: SimpleNamespace) -> Iterator[str]:
+    def right(trial: int) -> float:
+        torch.manual_seed(nb.seed + trial)
+        windows = [nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(3, 8, 4, bias=False), nn.MaxPool2d(4)]
+        return nb.teaching.share_right(
+            nb.learn_halves(nn.Sequential(*windows, nn.Conv2d(8, 4, 1))), nb.mosaics, count=300
+        )
+
+    yield percent(*map(right, range(3)))
+
+
+@aside("07", "limits-count-text", "16 slots got 94, 100 and 100 %", after="toy-pictures")
+def twins_by_slots(nb: SimpleNamespace) -> Iterator[str]:
+    other, draw = names_after("02", "payoff-layers"), nb.teaching.draw_twins
+    for normalization in ("double", "slots"):
+        shares = []
+        for seed in range(3):
+            options = {"slots": 16, "heads": 1, "normalization": normalization}
+            network = other.small_network(
+                lambda c_in, c_out, _, o=options: nb.layers.ExternalAttention2d(c_in, c_out, **o), seed
+            )
+            nb.teaching.learn(network, draw, steps=300, rate=0.02)
+            shares.append(nb.teaching.share_right(network, draw))
+        yield f"{normalization}: {percent(*shares)}"
+
+
 @aside("07", "payoff-look", "self-attention got 90 to 97 % and one softmax 97 to 98 %", after="payoff-learn")
 def without_the_mean_colour(nb: SimpleNamespace) -> Iterator[str]:
     def centred(images: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -267,6 +294,16 @@ def windows_in_the_wrong_order_for_longer(nb: SimpleNamespace) -> Iterator[str]:
         hits = (network(nb.unseen).argmax(dim=1) == nb.sides).double()
         sideways, upright = (hits[found].mean().item() for found in (nb.sides < 2, nb.sides > 1))
         yield f"left, right {percent(sideways)}; above, below {percent(upright)}"
+
+
+@aside("11", "cost-shortcut-read", "after 800 steps (we tried): without red", after="cost-shortcut")
+def blue_alone_in_wide_images(nb: SimpleNamespace) -> Iterator[str]:
+    layer = nb.teaching.bug_named("unfolded windows reshaped in the wrong order").build
+    upright = nb.sides > 1
+    for seed in range(2):
+        network = nb.teaching.learn(nb.network_with(layer, seed), nb.wide, steps=800, batch=24, rate=0.02)
+        hits = network(nb.without_red(nb.unseen[upright])).argmax(dim=1) == nb.sides[upright]
+        yield percent(hits.double().mean().item())
 
 
 class WithOnes(nn.Module):
