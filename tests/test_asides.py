@@ -36,7 +36,7 @@ def test_whatever_was_tried_is_measured():
 @pytest.mark.parametrize("one", asides.ASIDES, ids=lambda one: one.measure.__name__)
 def test_what_it_takes_from_the_notebook_is_there(one):
     """Measuring takes minutes (`python scripts/asides.py`); a name that moved shows without."""
-    helpers = [one.measure, asides.twins_right, asides.teams_right]
+    helpers = [one.measure, asides.twins_right, asides.teams_right, asides.mosaic_right]
     taken = {name for used in helpers if used is one.measure or calls(one.measure, used) for name in of_notebook(used)}
     defined = set()
     for cell in asides.read(one.notebook).cells:
@@ -64,5 +64,5 @@ def of_notebook(function) -> set[str]:
 
 
 def test_a_notebook_without_asides_is_refused():
-    with pytest.raises(SystemExit, match="no asides in 12; there are some in 02, 04"):
+    with pytest.raises(SystemExit, match="no asides in 12; there are some in 02, 03, 04"):
         asides.main(["12"])

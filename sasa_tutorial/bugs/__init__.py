@@ -1,7 +1,7 @@
 """Bugs that public implementations of these layers really have, each ready to be brought into the library and caught.
 
-Every one of them keeps the shapes, and many train to an accuracy that raises no suspicion. The tests have to kill all of
-them (`tests/mutants.py`), and the last notebook hunts thirteen.
+Every one of them keeps the shapes, and many train to an accuracy that raises no suspicion. The tests have to kill all
+of them (`tests/mutants.py`), and the last notebook hunts thirteen.
 """
 
 from sasa_tutorial.bugs.catalogue import BUGS, Bug, right_layer
