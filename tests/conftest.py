@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def own_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SASA_BUILD", str(tmp_path / "build"))
-    monkeypatch.delenv("SASA_PROFILE", raising=False)
+    for variable in ("SASA_PROFILE", "SASA_LEARNED"):
+        monkeypatch.delenv(variable, raising=False)
     torch.manual_seed(0)
     # Tensors in tests are tiny: a second thread costs more than it brings, much more on a busy machine.
     torch.set_num_threads(1)

@@ -186,10 +186,10 @@ def test_links_lead_somewhere(path, notebook):
 def test_the_command_executes_the_series_and_shows_it(command, said, monkeypatch, tmp_path):
     """Papermill, with injected parameters, as `make run` does.
 
-    What it trains stays in the checkout's build folder, so that nbval, which comes after it, finds the same runs
-    finished and need not train them again.
+    What it trains, and learns in the pay-offs, stays in the checkout's build folder, so that nbval, which comes after
+    it, finds the same runs finished and need not train them again.
     """
-    shared = {"SASA_BUILD": str(ROOT / "build")}
+    shared = {"SASA_BUILD": str(ROOT / "build"), "SASA_LEARNED": str(ROOT / "build" / "learned")}
     run = ("run", "--profile", "smoke", "--out", str(tmp_path))
     result = command(*run, timeout=1800, **shared)
     assert result.returncode == 0, result.stdout + result.stderr
